@@ -1,0 +1,1 @@
+"""Encoder-decoder machine translation and language modelling in PyTorch."""

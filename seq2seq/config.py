@@ -1,0 +1,587 @@
+"""Every setting of a run: its type, default, unit and meaning, and what combinations are impossible.
+
+YAML files in `conf/` say what a run *does* set; the dataclasses here say what *may* be set. The rest of the code
+sees only these dataclasses, never a Hydra object.
+"""
+
+import dataclasses
+import difflib
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from seq2seq.errors import ConfigError
+
+
+class Task(str, Enum):
+    """What the model learns; it decides which of the three models is built."""
+
+    translation = "translation"  # source text -> target text: encoder-decoder
+    language_modelling = "language_modelling"  # text -> its own next token: decoder-only
+    classification = "classification"  # source text -> one label: encoder-only
+    tagging = "tagging"  # source words -> one label each: encoder-only
+
+
+class Positions(str, Enum):
+    """How a model learns the order of tokens."""
+
+    sinusoidal = "sinusoidal"
+    learned = "learned"
+    rotary = "rotary"
+    alibi = "alibi"
+
+
+class Norm(str, Enum):
+    """Normalisation of the residual stream."""
+
+    layer_norm = "layer_norm"
+    rms_norm = "rms_norm"
+
+
+class NormPlacement(str, Enum):
+    """Before each sublayer (with a final norm) or after each residual sum (Vaswani et al. 2017)."""
+
+    pre = "pre"
+    post = "post"
+
+
+class FeedForward(str, Enum):
+    """Kind of the position-wise feed-forward block."""
+
+    relu = "relu"
+    gelu = "gelu"
+    swiglu = "swiglu"
+
+
+class WindowLayers(str, Enum):
+    """Which self-attention layers see only the local window."""
+
+    all = "all"
+    alternate = "alternate"  # layers 0, 2, 4, ... local; 1, 3, 5, ... global
+
+
+class TiedEmbeddings(str, Enum):
+    """Which matrices are one and the same parameter."""
+
+    all = "all"  # source embedding = target embedding = output projection (needs a joint vocabulary)
+    decoder = "decoder"  # target embedding = output projection
+    none = "none"
+
+
+class Initialisation(str, Enum):
+    """How weights start."""
+
+    xavier = "xavier"  # Vaswani et al. 2017 / fairseq: Xavier-uniform matrices, embeddings normal with std dim**-0.5
+    gpt2 = "gpt2"  # Radford et al. 2019: normal with std 0.02, residual outputs divided by sqrt(2 * layers)
+
+
+class Pooling(str, Enum):
+    """How a classifier makes one vector of a sequence."""
+
+    mean = "mean"
+    first = "first"
+
+
+class TokenizerKind(str, Enum):
+    """How text becomes ids."""
+
+    unigram = "unigram"
+    bpe = "bpe"
+    characters = "characters"
+    bytes = "bytes"
+
+
+class WhenOffline(str, Enum):
+    """What to do when the Hugging Face hub cannot be reached."""
+
+    sample = "sample"  # say so loudly and train on text that is at hand
+    fail = "fail"
+
+
+class Documents(str, Enum):
+    """What one document of a language model's text file is."""
+
+    line = "line"  # each line, closed by the end token
+    file = "file"  # the whole file, line breaks included
+
+
+class Schedule(str, Enum):
+    """Shape of the learning rate after warm-up."""
+
+    inverse_sqrt = "inverse_sqrt"
+    cosine = "cosine"
+    linear = "linear"
+    constant = "constant"
+
+
+class Precision(str, Enum):
+    """Number format of the matrix products; weights and optimiser stay in float32."""
+
+    auto = "auto"  # bfloat16 where the hardware multiplies it faster than float32, else float32
+    float32 = "float32"
+    bfloat16 = "bfloat16"
+    float16 = "float16"
+
+
+class Resume(str, Enum):
+    """What to do with a run folder that already holds a run."""
+
+    auto = "auto"  # go on from its last checkpoint
+    never = "never"  # refuse to touch it
+
+
+class Search(str, Enum):
+    """How output is chosen."""
+
+    greedy = "greedy"
+    beam = "beam"
+    sample = "sample"
+
+
+class LengthNormalisation(str, Enum):
+    """What a hypothesis's log-probability is divided by; see decoding/beam.py."""
+
+    gnmt = "gnmt"
+    average = "average"
+    none = "none"
+
+
+@dataclass(slots=True)
+class ModelConfig:
+    """Shape of the model; 0 decoder layers make it encoder-only, 0 encoder layers decoder-only."""
+
+    encoder_layers: int = 6
+    """Layers of the encoder; 0 makes a decoder-only language model."""
+    decoder_layers: int = 6
+    """Layers of the decoder; 0 makes an encoder-only classifier or tagger."""
+    dim: int = 512
+    """Width of embeddings and residual stream."""
+    num_heads: int = 8
+    """Query heads of every attention."""
+    num_kv_heads: int | None = None
+    """Key/value heads: num_heads (null) is multi-head, 1 multi-query, a divisor of num_heads grouped-query."""
+    feed_forward_dim: int = 2048
+    """Inner width of the feed-forward block."""
+    feed_forward: FeedForward = FeedForward.relu
+    positions: Positions = Positions.sinusoidal
+    max_length: int = 1024
+    """Tokens a learned position table holds; the context of a language model."""
+    norm: Norm = Norm.layer_norm
+    norm_placement: NormPlacement = NormPlacement.pre
+    bias: bool = True
+    """Biases in linear layers and LayerNorm."""
+    attention_window: int | None = None
+    """Self-attention sees this many positions each side (behind, in a decoder); null sees all."""
+    window_layers: WindowLayers = WindowLayers.all
+    """Which layers are local; needs attention_window."""
+    tied_embeddings: TiedEmbeddings = TiedEmbeddings.all
+    scale_embeddings: bool = True
+    """Multiply embeddings by sqrt(dim) (Vaswani et al. 2017, section 3.4)."""
+    initialisation: Initialisation = Initialisation.xavier
+    dropout: float = 0.1
+    """On each sublayer's output, before the residual sum."""
+    attention_dropout: float = 0.0
+    """On attention weights."""
+    activation_dropout: float = 0.0
+    """Inside the feed-forward block."""
+    embedding_dropout: float = 0.1
+    """On the sum of embeddings and positions."""
+    pooling: Pooling = Pooling.mean
+    """How a classifier makes one vector of a sequence."""
+
+    def problems(self) -> Iterator[str]:
+        """Sentences on impossible values, each naming the key, the value and the fix."""
+        for name in ("encoder_layers", "decoder_layers"):
+            if getattr(self, name) < 0:
+                yield f"model.{name} ({getattr(self, name)}) must be 0 or more."
+        if self.encoder_layers == 0 and self.decoder_layers == 0:
+            yield "model.encoder_layers and model.decoder_layers are both 0; give at least one of them a layer."
+        for name in ("dim", "num_heads", "feed_forward_dim", "max_length"):
+            if getattr(self, name) < 1:
+                yield f"model.{name} ({getattr(self, name)}) must be at least 1."
+        if self.dim >= 1 and self.num_heads >= 1 and self.dim % self.num_heads:
+            yield f"model.dim ({self.dim}) must be a multiple of model.num_heads ({self.num_heads})."
+        elif self.positions is Positions.rotary and (self.dim // max(self.num_heads, 1)) % 2:
+            yield (
+                f"model.positions=rotary turns pairs of numbers, but model.dim / model.num_heads is "
+                f"{self.dim // self.num_heads}; make it even."
+            )
+        if self.positions is Positions.sinusoidal and self.dim % 2:
+            yield f"model.positions=sinusoidal needs an even model.dim, not {self.dim}."
+        if self.num_kv_heads is not None and (self.num_kv_heads < 1 or self.num_heads % self.num_kv_heads):
+            yield (
+                f"model.num_kv_heads ({self.num_kv_heads}) must divide model.num_heads ({self.num_heads}); "
+                "null means as many."
+            )
+        if self.attention_window is not None and self.attention_window < 1:
+            yield f"model.attention_window ({self.attention_window}) must be at least 1, or null for full attention."
+        if self.attention_window is None and self.window_layers is not WindowLayers.all:
+            yield "model.window_layers has no effect without model.attention_window; set the window or leave it out."
+        for name in ("dropout", "attention_dropout", "activation_dropout", "embedding_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                yield f"model.{name} ({getattr(self, name)}) must be at least 0 and below 1."
+
+
+@dataclass(slots=True)
+class DataConfig:
+    """Where text comes from and which pairs are left out.
+
+    A *text spec* is one of: a prefix (`data/train` reads `data/train.en[.gz]` and `data/train.de[.gz]`), a pattern
+    with `{language}` (`data/{language}.gz`), a `.tsv`, `.jsonl` (also `.gz`) file, `hub:NAME[:CONFIG[:SPLIT]]` for a
+    Hugging Face dataset (a hub name or a local folder in the hub's layout), or `sample` for the embedded corpus.
+    A language model also takes a plain text file.
+    """
+
+    train: Any = None
+    """A text spec, or a list of them."""
+    valid: Any = None
+    """A text spec; a language model without one validates on the last valid_fraction of its training text."""
+    test: Any = None
+    """A text spec, scored at the end of the run."""
+    dir: str | None = None
+    """A folder that recipes refer to as ${data.dir}."""
+    weights: list[float] | None = None
+    """How often an epoch shows each training corpus; one number for each entry of data.train. Null: once each."""
+    source_language: str | None = None
+    target_language: str | None = None
+    source_field: str | None = None
+    """Column of a JSON-lines file or hub dataset; null means the language code or, under it, translation.<code>."""
+    target_field: str | None = None
+    when_offline: WhenOffline = WhenOffline.sample
+    max_pairs: int | None = None
+    """Read only this many training pairs; null reads all. With a hub corpus, no more than these are downloaded."""
+    streaming: bool = True
+    """Read hub datasets as a stream instead of downloading them whole first."""
+    documents: Documents = Documents.line
+    """Language models: is each line of a text file a document, or the whole file one?"""
+    valid_fraction: float = 0.1
+    """Language models without data.valid: the share of the training text, at its end, kept for validation."""
+    max_length: int = 128
+    """Longest side of a training pair, in tokens (end token included); longer pairs are dropped and counted."""
+    max_length_ratio: float = 4.0
+    """Training pairs whose sides differ in tokens by more than this factor (plus 8 tokens) are dropped and counted."""
+    cache_dir: str | None = None
+    """Where token ids are kept; null means ~/.cache/seq2seq."""
+
+    def problems(self) -> Iterator[str]:
+        """Sentences on impossible values, each naming the key, the value and the fix."""
+        for name in ("train", "valid", "test"):
+            spec = getattr(self, name)
+            parts = spec if isinstance(spec, list) else [spec]
+            if any(part is not None and not isinstance(part, str) for part in parts):
+                yield f"data.{name} ({spec!r}) must be a text spec (a string){' or a list' if name == 'train' else ''}."
+            elif isinstance(spec, list) and name != "train":
+                yield f"data.{name} takes one text spec, not a list of {len(spec)}."
+            elif isinstance(spec, list) and not spec:
+                yield "data.train is an empty list; name at least one text spec."
+        if self.train is None:
+            yield "data.train is not set; name the training text, for example data.train=corpus/train."
+        count = len(self.train) if isinstance(self.train, list) else 1
+        if self.weights is not None and len(self.weights) != count:
+            yield f"data.weights has {len(self.weights)} numbers for {count} entries of data.train; give one each."
+        if self.weights is not None and any(weight <= 0 for weight in self.weights):
+            yield f"data.weights ({self.weights}) must all be above 0."
+        if self.max_pairs is not None and self.max_pairs < 1:
+            yield f"data.max_pairs ({self.max_pairs}) must be at least 1, or null for all."
+        if not 0 < self.valid_fraction < 1:
+            yield f"data.valid_fraction ({self.valid_fraction}) must be between 0 and 1."
+        if self.max_length < 2:
+            yield f"data.max_length ({self.max_length}) must be at least 2 tokens."
+        if self.max_length_ratio < 1:
+            yield f"data.max_length_ratio ({self.max_length_ratio}) must be at least 1."
+
+
+@dataclass(slots=True)
+class TokenizerConfig:
+    """How text becomes ids; trained on the training text and stored in the checkpoint."""
+
+    kind: TokenizerKind = TokenizerKind.unigram
+    vocab_size: int | None = 8000
+    """Entries of a unigram or BPE vocabulary, special tokens included; null for characters and bytes."""
+    joint: bool = True
+    """One vocabulary for both languages; false makes one each, of vocab_size."""
+    character_coverage: float = 0.9995
+    """Share of the text's characters that get an entry of their own (unigram and BPE)."""
+    byte_fallback: bool = True
+    """Spell characters outside the vocabulary as bytes instead of <unk> (unigram and BPE)."""
+    user_symbols: list[str] = field(default_factory=list)
+    """Strings that are always one token (unigram and BPE)."""
+    training_lines: int = 60000
+    """Sentences sampled from the training text to learn the vocabulary from (unigram and BPE)."""
+
+    def problems(self) -> Iterator[str]:
+        """Sentences on impossible values, each naming the key, the value and the fix."""
+        learned = self.kind in (TokenizerKind.unigram, TokenizerKind.bpe)
+        if learned and self.vocab_size is None:
+            yield f"tokenizer.vocab_size is not set; tokenizer.kind={self.kind.value} needs one, for example 8000."
+        if not learned and self.vocab_size is not None:
+            yield (
+                f"tokenizer.vocab_size ({self.vocab_size}) has no effect with tokenizer.kind={self.kind.value}; "
+                "set it to null."
+            )
+        if not learned and self.user_symbols:
+            yield f"tokenizer.user_symbols has no effect with tokenizer.kind={self.kind.value}; leave it empty."
+        if learned and self.vocab_size is not None and self.vocab_size < 16:
+            yield f"tokenizer.vocab_size ({self.vocab_size}) must be at least 16."
+        if not 0.9 <= self.character_coverage <= 1:
+            yield f"tokenizer.character_coverage ({self.character_coverage}) must be from 0.9 to 1."
+        if self.training_lines < 100:
+            yield f"tokenizer.training_lines ({self.training_lines}) must be at least 100."
+
+
+@dataclass(slots=True)
+class TrainingConfig:
+    """The recipe: how long, how fast, how checked, how saved."""
+
+    steps: int | None = 100_000
+    """Optimiser steps; null leaves the end to training.minutes."""
+    minutes: float | None = None
+    """Wall-clock budget in minutes, validation included; the learning-rate schedule is spread over it."""
+    batch_tokens: int = 4096
+    """Padded tokens of the longer side in one micro-batch; a language model's tokens."""
+    accumulation: int = 1
+    """Micro-batches an optimiser step; the loss is divided by the global number of target tokens."""
+    learning_rate: float = 1e-3
+    """Peak learning rate, reached after warm-up."""
+    schedule: Schedule = Schedule.inverse_sqrt
+    warmup_steps: int = 1000
+    """Steps of linear warm-up; with training.minutes at most a tenth of the budget."""
+    final_learning_rate: float = 0.0
+    """Where the cosine and linear schedules end, as a share of learning_rate."""
+    beta1: float = 0.9
+    beta2: float = 0.98
+    epsilon: float = 1e-9
+    weight_decay: float = 0.0
+    """AdamW's; applied to matrices only, not to norms, biases and embeddings."""
+    label_smoothing: float = 0.1
+    """Share of probability spread evenly over the vocabulary (Szegedy et al. 2016)."""
+    clip_norm: float = 1.0
+    """Largest norm of the whole gradient; 0 does not clip."""
+    ema_decay: float | None = None
+    """Decay of an exponential moving average of the weights, validated and saved as best; null keeps none."""
+    average_checkpoints: int = 0
+    """Average the newest this many kept checkpoints at the end and take the result as best if it scores better."""
+    validate_every: int = 1000
+    """Steps between validations (loss, and for translation BLEU and chrF by real decoding); with
+    training.minutes null. With training.minutes, see validations."""
+    validations: int = 10
+    """How many validations training.minutes holds, evenly spread; used instead of validate_every."""
+    valid_lines: int | None = None
+    """Decode only the first this many validation lines; null decodes all."""
+    early_stopping: str | None = None
+    """Metric to watch: bleu, chrf, loss or accuracy; null picks the task's own for best/ and never stops early."""
+    patience: int = 0
+    """Validations without a better early_stopping metric before the run stops; 0 never stops."""
+    save_every: int = 1000
+    """Steps between checkpoints of the full training state in last/."""
+    keep_checkpoints: int = 1
+    """Newest checkpoints to keep under checkpoints/ beside best/ and last/; average_checkpoints needs as many."""
+    log_every: int = 50
+    """Steps between lines in metrics.jsonl."""
+    resume: Resume = Resume.auto
+    threads: int | None = None
+    """CPU threads; null uses every core this process may use."""
+    sample_lines: int = 5
+    """Source / reference / translation triples shown at the end; a language model's lines of sample text."""
+    tensorboard: bool = True
+    """Write TensorBoard scalars into the run folder."""
+
+    def problems(self) -> Iterator[str]:
+        """Sentences on impossible values, each naming the key, the value and the fix."""
+        if self.steps is None and self.minutes is None:
+            yield "training.steps and training.minutes are both null; set one, so that the run has an end."
+        if self.minutes is not None and self.minutes <= 0:
+            yield f"training.minutes ({self.minutes}) must be above 0, or null."
+        for name in ("steps", "threads", "valid_lines", "batch_tokens", "accumulation", "validate_every", "validations",
+                     "save_every", "log_every"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                yield f"training.{name} ({value}) must be at least 1."
+        for name in ("warmup_steps", "average_checkpoints", "patience", "keep_checkpoints", "sample_lines",
+                     "clip_norm", "weight_decay"):
+            if getattr(self, name) < 0:
+                yield f"training.{name} ({getattr(self, name)}) must be 0 or more."
+        if self.learning_rate <= 0:
+            yield f"training.learning_rate ({self.learning_rate}) must be above 0."
+        for name in ("beta1", "beta2", "label_smoothing"):
+            if not 0 <= getattr(self, name) < 1:
+                yield f"training.{name} ({getattr(self, name)}) must be at least 0 and below 1."
+        if not 0 <= self.final_learning_rate <= 1:
+            yield f"training.final_learning_rate ({self.final_learning_rate}) is a share; it must be from 0 to 1."
+        if self.final_learning_rate and self.schedule in (Schedule.inverse_sqrt, Schedule.constant):
+            yield (
+                f"training.final_learning_rate has no effect with training.schedule={self.schedule.value}; "
+                "set it to 0 or choose cosine or linear."
+            )
+        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
+            yield f"training.ema_decay ({self.ema_decay}) must be between 0 and 1, or null."
+        if self.average_checkpoints == 1:
+            yield "training.average_checkpoints=1 averages nothing; set 0 or at least 2."
+        if self.average_checkpoints > self.keep_checkpoints:
+            yield (
+                f"training.average_checkpoints ({self.average_checkpoints}) needs training.keep_checkpoints "
+                f"({self.keep_checkpoints}) to be at least as large."
+            )
+        if self.early_stopping not in (None, "bleu", "chrf", "loss", "accuracy"):
+            yield f"training.early_stopping ({self.early_stopping}) must be bleu, chrf, loss, accuracy or null."
+        if self.patience and self.early_stopping is None:
+            yield "training.patience has no effect without training.early_stopping; name a metric, for example bleu."
+
+
+@dataclass(slots=True)
+class DecodingConfig:
+    """How translations and text are searched for."""
+
+    search: Search = Search.beam
+    beam_size: int = 5
+    length_penalty: float = 1.0
+    """alpha of length_normalisation; larger favours longer output."""
+    length_normalisation: LengthNormalisation = LengthNormalisation.average
+    n_best: int = 1
+    """Hypotheses returned for each input; at most beam_size."""
+    min_length: int = 0
+    """Fewest output tokens before the end token."""
+    max_length_ratio: float = 2.0
+    """Most output tokens: this times the source tokens, plus 10."""
+    max_new_tokens: int = 500
+    """Language models: tokens to write."""
+    temperature: float = 1.0
+    top_k: int = 0
+    """Sample from the k most probable tokens only; 0 from all."""
+    top_p: float = 1.0
+    """Sample from the smallest set of tokens that holds this probability; 1 from all."""
+    batch_tokens: int = 4096
+    """Padded source tokens of a batch times the beams of each."""
+
+    def problems(self) -> Iterator[str]:
+        """Sentences on impossible values, each naming the key, the value and the fix."""
+        for name in ("beam_size", "n_best", "max_new_tokens", "batch_tokens"):
+            if getattr(self, name) < 1:
+                yield f"decoding.{name} ({getattr(self, name)}) must be at least 1."
+        for name in ("min_length", "top_k"):
+            if getattr(self, name) < 0:
+                yield f"decoding.{name} ({getattr(self, name)}) must be 0 or more."
+        if self.n_best > (self.beam_size if self.search is Search.beam else 1) and self.search is not Search.sample:
+            yield (
+                f"decoding.n_best ({self.n_best}) is more than decoding.search={self.search.value} keeps; use beam "
+                f"search with decoding.beam_size of at least {self.n_best}."
+            )
+        if self.max_length_ratio <= 0:
+            yield f"decoding.max_length_ratio ({self.max_length_ratio}) must be above 0."
+        if self.temperature <= 0:
+            yield f"decoding.temperature ({self.temperature}) must be above 0; for the likeliest token use greedy."
+        if not 0 < self.top_p <= 1:
+            yield f"decoding.top_p ({self.top_p}) must be above 0 and at most 1."
+        if self.search is not Search.sample and (self.top_k or self.top_p != 1 or self.temperature != 1):
+            yield "decoding.temperature, top_k and top_p have no effect without decoding.search=sample."
+        if self.length_penalty < 0:
+            yield f"decoding.length_penalty ({self.length_penalty}) must be 0 or more."
+
+
+@dataclass(slots=True)
+class Config:
+    """A whole training run."""
+
+    task: Task = Task.translation
+    run_dir: str = "runs/default"
+    """Folder of the run: checkpoints, metrics, curves."""
+    seed: int = 1
+    device: str = "auto"
+    """auto, cpu, cuda, cuda:N or mps."""
+    precision: Precision = Precision.auto
+    model: ModelConfig = field(default_factory=ModelConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+    def problems(self) -> Iterator[str]:
+        """Sentences on impossible values and combinations, over all parts."""
+        for part in (self.model, self.data, self.tokenizer, self.training, self.decoding):
+            yield from part.problems()
+        encoder, decoder = self.model.encoder_layers > 0, self.model.decoder_layers > 0
+        wants = {
+            Task.translation: (True, True, "both model.encoder_layers and model.decoder_layers above 0"),
+            Task.language_modelling: (False, True, "model.encoder_layers=0 and model.decoder_layers above 0"),
+            Task.classification: (True, False, "model.encoder_layers above 0 and model.decoder_layers=0"),
+            Task.tagging: (True, False, "model.encoder_layers above 0 and model.decoder_layers=0"),
+        }[self.task]
+        if (encoder, decoder) != wants[:2]:
+            yield (
+                f"task={self.task.value} needs {wants[2]}, not {self.model.encoder_layers} and "
+                f"{self.model.decoder_layers}."
+            )
+        if self.task is Task.translation and not self.tokenizer.joint and self.model.tied_embeddings.value == "all":
+            yield "model.tied_embeddings=all needs tokenizer.joint=true; set model.tied_embeddings=decoder."
+        if self.task is not Task.classification and self.model.pooling is not Pooling.mean:
+            yield f"model.pooling={self.model.pooling.value} has no effect with task={self.task.value}; leave it out."
+        if self.task is not Task.language_modelling and self.data.documents is not Documents.line:
+            yield f"data.documents=file has no effect with task={self.task.value}; leave it out."
+        if self.task is not Task.language_modelling and self.data.valid is None:
+            yield "data.valid is not set; name a validation text, for example data.valid=corpus/valid."
+        longest = self.data.max_length if self.task is not Task.language_modelling else 0
+        if self.model.positions is Positions.learned and longest > self.model.max_length:
+            yield (
+                f"data.max_length ({longest}) is longer than the learned position table, model.max_length "
+                f"({self.model.max_length}); lower the one or raise the other."
+            )
+        if self.seed < 0:
+            yield f"seed ({self.seed}) must be 0 or more."
+        if self.device not in ("auto", "cpu", "cuda", "mps") and not self.device.removeprefix("cuda:").isdigit():
+            yield f"device ({self.device}) must be auto, cpu, cuda, cuda:N or mps."
+        metric = self.training.early_stopping
+        if metric in ("bleu", "chrf") and self.task is not Task.translation:
+            yield f"training.early_stopping={metric} needs task=translation; task={self.task.value} has loss."
+        if metric == "accuracy" and self.task not in (Task.classification, Task.tagging):
+            yield f"training.early_stopping=accuracy needs task=classification or tagging, not {self.task.value}."
+
+
+def typed(composed: DictConfig, schema: type[Any] = Config) -> Any:
+    """A composed Hydra configuration as a checked instance of `schema`.
+
+    Raises:
+        ConfigError: all impossible values and combinations, one sentence each.
+    """
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, schema)
+    if problems := list(config.problems()):
+        raise ConfigError(problems)
+    return config
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A dataclass as plain JSON values (enums by name)."""
+    plain = json.loads(json.dumps(dataclasses.asdict(config), default=str))
+    assert isinstance(plain, dict)
+    return plain
+
+
+def from_dict(schema: type[Any], values: dict[str, Any]) -> Any:
+    """The inverse of `to_dict`.
+
+    Raises:
+        ConfigError: a key that `schema` does not have, or a value of the wrong type.
+    """
+    try:
+        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
+    except Exception as error:  # omegaconf raises a family of its own; all of them mean the same here
+        raise ConfigError(str(error).splitlines()[0]) from error
+
+
+def keys_of(schema: type[Any], prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a configuration dataclass, groups included."""
+    for item in dataclasses.fields(schema):
+        yield prefix + item.name
+        if dataclasses.is_dataclass(item.type):
+            assert isinstance(item.type, type)
+            yield from keys_of(item.type, f"{prefix}{item.name}.")
+
+
+def nearest(word: str, choices: Iterable[str]) -> str | None:
+    """The choice spelled most like `word`, or None when nothing is near."""
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+    return found[0] if found else None

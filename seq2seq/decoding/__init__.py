@@ -1,0 +1,1 @@
+"""Searches over one Decodable interface: greedy, beam, sampling."""

@@ -1,0 +1,1 @@
+"""Strings or logits in, numbers with a signature out."""

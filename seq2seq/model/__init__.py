@@ -1,0 +1,1 @@
+"""Tensors in, tensors out: attention, positions, layers, stacks, heads. Knows no text, no files, no Hydra."""
