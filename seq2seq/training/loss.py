@@ -1,0 +1,119 @@
+"""Label-smoothed cross-entropy of a linear head, without ever holding all logits at once.
+
+The vocabulary projection dominates small models. With 4,096 target tokens and 8,000 words the logits alone are
+131 MB, and a plain implementation holds them four times (logits, log-probabilities, their gradient, its copy).
+Here rows are taken a chunk at a time: logits, loss and the gradients for hidden states and weights are made while
+the chunk is in the cache, and only those gradients are kept for the backward pass.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+IGNORE = -100
+"""A target that does not count."""
+
+CHUNK_ELEMENTS = 2**21
+"""Logits in one chunk: 8 MB of float32, which stays in the last-level cache of the CPUs measured."""
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        context: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        targets: Tensor,
+        label_smoothing: float,
+    ) -> tuple[Tensor, Tensor]:
+        rows, vocab = hidden.size(0), weight.size(0)
+        dtype = torch.get_autocast_dtype(hidden.device.type) if _autocasts(hidden) else hidden.dtype
+        hidden, cast_weight = hidden.to(dtype), weight.to(dtype)
+        needs_gradient = any(context.needs_input_grad)
+        summed = torch.float64 if dtype == torch.float64 else torch.float32
+        smoothed_loss = hidden.new_zeros((), dtype=summed)
+        loss = hidden.new_zeros((), dtype=summed)
+        hidden_gradient = torch.empty_like(hidden) if needs_gradient else None
+        weight_gradient = torch.zeros_like(weight) if needs_gradient else None
+        bias_gradient = torch.zeros_like(bias) if needs_gradient and bias is not None else None
+        for start in range(0, rows, chunk := max(1, CHUNK_ELEMENTS // vocab)):
+            here = slice(start, start + chunk)
+            logits = hidden[here] @ cast_weight.t()
+            if bias is not None:
+                logits += bias.to(dtype)
+            logits = logits.to(summed)
+            normaliser = logits.logsumexp(dim=-1)
+            at_target = logits.gather(1, targets[here, None]).squeeze(1)
+            chunk_loss = (normaliser - at_target).sum()
+            loss += chunk_loss
+            smoothed_loss += (1 - label_smoothing) * chunk_loss
+            if label_smoothing:
+                smoothed_loss += label_smoothing * (normaliser.sum() - logits.sum() / vocab)
+            if hidden_gradient is None or weight_gradient is None:
+                continue
+            # d loss / d logits = probabilities - smoothed one-hot target
+            gradient = logits.sub_(normaliser[:, None]).exp_()
+            if label_smoothing:
+                gradient -= label_smoothing / vocab
+            gradient.scatter_add_(
+                1, targets[here, None], gradient.new_full((gradient.size(0), 1), label_smoothing - 1)
+            )
+            if bias_gradient is not None:
+                bias_gradient += gradient.sum(dim=0)
+            gradient = gradient.to(dtype)
+            torch.mm(gradient, cast_weight, out=hidden_gradient[here])
+            if weight_gradient.dtype == dtype:
+                weight_gradient.addmm_(gradient.t(), hidden[here])
+            else:
+                weight_gradient += gradient.t() @ hidden[here]
+        context.save_for_backward(hidden_gradient, weight_gradient, bias_gradient)
+        context.mark_non_differentiable(loss)
+        return smoothed_loss, loss
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+        hidden_gradient, weight_gradient, bias_gradient = context.saved_tensors
+        return (
+            hidden_gradient * gradient.to(hidden_gradient.dtype),
+            weight_gradient * gradient.to(weight_gradient.dtype),
+            None if bias_gradient is None else bias_gradient * gradient.to(bias_gradient.dtype),
+            None,
+            None,
+        )
+
+
+def _autocasts(hidden: Tensor) -> bool:
+    return torch.is_autocast_enabled(hidden.device.type)
+
+
+def linear_cross_entropy(
+    hidden: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    *,
+    label_smoothing: float = 0.0,
+) -> tuple[Tensor, Tensor]:
+    """Cross-entropy of softmax(hidden @ weight.T + bias), summed over the targets that count.
+
+    Label smoothing as in Szegedy et al. 2016, "Rethinking the Inception Architecture", section 7, and
+    `torch.nn.functional.cross_entropy`: the target distribution is (1 - s) one-hot + s / vocab everywhere.
+    First derivatives only.
+
+    Args:
+        hidden: (..., dim)
+        weight: (vocab, dim)
+        bias: (vocab,) or None
+        targets: int64, (...); IGNORE does not count
+        label_smoothing: s in [0, 1).
+
+    Returns:
+        The smoothed loss to minimise and the plain negative log-likelihood (no gradient), in nats, both *summed*:
+        the caller divides once by the number of tokens, so that no result depends on how a batch was cut.
+    """
+    counted = targets != IGNORE
+    return _LinearCrossEntropy.apply(  # type: ignore[no-any-return, no-untyped-call]
+        hidden[counted], weight, bias, targets[counted], label_smoothing
+    )
