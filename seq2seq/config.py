@@ -379,7 +379,7 @@ class TrainingConfig:
     save_every: int = 1000
     """Steps between checkpoints of the full training state in last/."""
     keep_checkpoints: int = 1
-    """Newest checkpoints to keep under checkpoints/ beside best/ and last/; average_checkpoints needs as many."""
+    """Checkpoints older than last/ to keep, under checkpoints/."""
     log_every: int = 50
     """Steps between lines in metrics.jsonl."""
     resume: Resume = Resume.auto
@@ -421,10 +421,10 @@ class TrainingConfig:
             yield f"training.ema_decay ({self.ema_decay}) must be between 0 and 1, or null."
         if self.average_checkpoints == 1:
             yield "training.average_checkpoints=1 averages nothing; set 0 or at least 2."
-        if self.average_checkpoints > self.keep_checkpoints:
+        if self.average_checkpoints > self.keep_checkpoints + 1:
             yield (
                 f"training.average_checkpoints ({self.average_checkpoints}) needs training.keep_checkpoints "
-                f"({self.keep_checkpoints}) to be at least as large."
+                f"({self.keep_checkpoints}) of at least {self.average_checkpoints - 1}: last/ is the newest of them."
             )
         if self.early_stopping not in (None, "bleu", "chrf", "loss", "accuracy"):
             yield f"training.early_stopping ({self.early_stopping}) must be bleu, chrf, loss, accuracy or null."

@@ -117,3 +117,27 @@ def linear_cross_entropy(
     return _LinearCrossEntropy.apply(  # type: ignore[no-any-return, no-untyped-call]
         hidden[counted], weight, bias, targets[counted], label_smoothing
     )
+
+
+def features_of(model: Any, batch: Any) -> Tensor:
+    """The final hidden states of any of the three models for a batch: what its head turns into logits."""
+    if batch.source is None:
+        features = model.features(batch.target_in)
+    elif batch.target_in is None:
+        features = model.features(batch.source, source_mask=batch.source_mask)
+    else:
+        features = model.features(batch.source, batch.target_in, source_mask=batch.source_mask)
+    assert isinstance(features, Tensor)
+    return features
+
+
+def batch_loss(model: Any, batch: Any, *, label_smoothing: float = 0.0) -> tuple[Tensor, Tensor]:
+    """`linear_cross_entropy` of a model's head on one `Batch`.
+
+    Returns:
+        Smoothed loss and negative log-likelihood, in nats, summed over `batch.num_tokens` targets.
+    """
+    head = model.head
+    return linear_cross_entropy(
+        features_of(model, batch), head.weight, head.bias, batch.target_out, label_smoothing=label_smoothing
+    )

@@ -1,0 +1,61 @@
+"""AdamW with weight decay where it belongs, and its state by parameter name."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.config import TrainingConfig
+from seq2seq.errors import CheckpointError
+
+
+def build_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019), one fused kernel for all parameters.
+
+    Weight decay is for the matrices of the layers: norms, biases and embeddings are left alone.
+    """
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    decayed, others = [], []
+    for parameter in model.parameters():
+        matrix = parameter.dim() >= 2 and id(parameter) not in embeddings
+        (decayed if matrix else others).append(parameter)
+    groups = [
+        {"params": decayed, "weight_decay": config.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    fused = {parameter.device.type for parameter in model.parameters()} <= {"cpu", "cuda"}
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.learning_rate,
+        betas=(config.beta1, config.beta2),
+        eps=config.epsilon,
+        fused=fused,
+    )
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer, model: nn.Module) -> dict[str, Tensor]:
+    """Every tensor of the optimiser's state as `parameter name/state name`."""
+    return {
+        f"{name}/{key}": value
+        for name, parameter in model.named_parameters()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_optimizer_tensors(
+    optimizer: torch.optim.Optimizer, model: nn.Module, tensors: Mapping[str, Tensor], *, origin: str
+) -> None:
+    """The inverse of `optimizer_tensors`.
+
+    Raises:
+        CheckpointError: a parameter's state is not there or has another shape.
+    """
+    for name, parameter in model.named_parameters():
+        state = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
+        if not state:
+            raise CheckpointError(f"{origin}: holds no optimiser state for {name}; use another checkpoint.")
+        for key, value in state.items():
+            if value.dim() and value.shape != parameter.shape:
+                raise CheckpointError(f"{origin}: the optimiser's {key} of {name} has another shape; use another one.")
+        # step counters stay where the fused kernel wants them: beside the parameter
+        optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in state.items()}

@@ -1,0 +1,82 @@
+"""Which device and which number format the matrix products use."""
+
+import contextlib
+import os
+import time
+from functools import cache
+
+import torch
+
+from seq2seq.config import Precision
+from seq2seq.errors import ConfigError
+
+DTYPES = {
+    Precision.float32: torch.float32,
+    Precision.bfloat16: torch.bfloat16,
+    Precision.float16: torch.float16,
+}
+
+
+def resolve_device(name: str) -> torch.device:
+    """The device that `device` means; auto is a GPU where there is one.
+
+    Raises:
+        ConfigError: it is not there.
+    """
+    if name == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    device = torch.device(name)
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device.type, False):
+        raise ConfigError(f"device={name}: torch finds no {device.type} device here; use device=cpu or device=auto.")
+    if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
+        raise ConfigError(f"device={name}: there are only {torch.cuda.device_count()} CUDA devices, counted from 0.")
+    return device
+
+
+def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype:
+    """The dtype of matrix products.
+
+    auto asks the hardware: on some CPUs a bfloat16 product takes a hundred times as long as a float32 one.
+
+    Raises:
+        ConfigError: float16 on a CPU, which has too little range to train without a scaler.
+    """
+    if precision is Precision.float16 and device.type == "cpu":
+        raise ConfigError("precision=float16 is for GPUs; on a CPU use precision=float32, bfloat16 or auto.")
+    if precision is not Precision.auto:
+        return DTYPES[precision]
+    if device.type == "cuda":
+        return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
+    if device.type == "mps":
+        return torch.float32
+    return torch.bfloat16 if _product_seconds(torch.bfloat16) < 0.7 * _product_seconds(torch.float32) else torch.float32
+
+
+@cache
+def _product_seconds(dtype: torch.dtype, size: int = 384, repeats: int = 3) -> float:
+    """Seconds of one (size, size) product on the CPU: the fastest of a few."""
+    left = torch.ones(size, size, dtype=dtype)
+    best = float("inf")
+    for _ in range(repeats):
+        start = time.perf_counter()
+        left @ left
+        best = min(best, time.perf_counter() - start)
+    return best
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[object]:
+    """Matrix products in `dtype` while entered; nothing at all for float32."""
+    if dtype == torch.float32:
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=dtype)
+
+
+def set_threads(threads: int | None) -> int:
+    """Use this many CPU threads; None uses every core this process may run on. Returns the number."""
+    if threads is None:
+        threads = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
+    torch.set_num_threads(threads)
+    return threads
