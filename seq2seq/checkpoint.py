@@ -93,6 +93,7 @@ def save_checkpoint(
     weights: Mapping[str, Tensor] | None = None,
     training: TrainingState | None = None,
     card: str | None = None,
+    displaced: Path | None = None,
 ) -> None:
     """Write a checkpoint folder and move it whole into place.
 
@@ -105,13 +106,14 @@ def save_checkpoint(
         weights: by parameter name, instead of the model's own.
         training: what resuming needs; None for a checkpoint that is only used.
         card: a model card, written as README.md.
+        displaced: a new name for a checkpoint that stands at `folder`; None removes it.
 
     Raises:
         CheckpointError: the folder cannot be written (a full disk, no permission); what stood there stays.
     """
     folder = Path(folder)
     try:
-        with whole_folder(folder) as temporary:
+        with whole_folder(folder, displaced=displaced) as temporary:
             write_json(
                 temporary / "config.json",
                 {"format": FORMAT, "versions": versions(), "config": to_dict(config)},

@@ -43,11 +43,15 @@ def write_json(path: Path, value: Any) -> None:
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def whole_folder(path: Path, *, displaced: Path | None = None) -> Iterator[Path]:
     """A new folder to write into, moved to `path` when the block ends well and removed when it does not.
 
-    Everything in it is on the disk before it gets its name. A folder that stands at `path` is replaced; between its
-    removal and the new one's arrival a power loss can leave none, never a half-written one.
+    Everything in it is on the disk before it gets its name. Between the renaming of a folder that stands at `path`
+    and the new one's arrival a power loss can leave both beside `path` under other names, never a half-written one.
+
+    Args:
+        path: where the folder goes.
+        displaced: a new name for a folder that stands at `path`; None removes it.
 
     Raises:
         OSError: the disk is full or the parent folder cannot be written.
@@ -62,10 +66,13 @@ def whole_folder(path: Path) -> Iterator[Path]:
             fsync(entry)
         fsync(temporary)
         if path.exists():
-            discarded = path.with_name(f".{path.name}.{os.getpid()}.old")
-            os.rename(path, discarded)
+            aside = displaced or path.with_name(f".{path.name}.{os.getpid()}.old")
+            aside.parent.mkdir(exist_ok=True)
+            shutil.rmtree(aside, ignore_errors=True)
+            os.rename(path, aside)
             os.rename(temporary, path)
-            shutil.rmtree(discarded, ignore_errors=True)
+            if displaced is None:
+                shutil.rmtree(aside, ignore_errors=True)
         else:
             os.rename(temporary, path)
         fsync(path.parent)

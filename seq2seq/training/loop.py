@@ -1,0 +1,398 @@
+"""The training loop: steps, validations and checkpoints, the same whether or not it was ever interrupted."""
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from seq2seq.checkpoint import TrainingState, load_weights, weights_of
+from seq2seq.config import Config
+from seq2seq.device import autocast
+from seq2seq.errors import TrainingError
+from seq2seq.training.averaging import ExponentialMovingAverage
+from seq2seq.training.interrupts import Interrupted, StopSignals
+from seq2seq.training.loss import batch_loss
+from seq2seq.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
+from seq2seq.training.report import MetricsLog, Progress, duration
+from seq2seq.training.run_folder import RunFolder
+from seq2seq.training.schedule import learning_rate
+
+Metrics = dict[str, float]
+LOWER_IS_BETTER = ("loss",)
+
+
+class Epoch(Protocol):
+    """The batches of one epoch; position k can be made without visiting the ones before it."""
+
+    def __len__(self) -> int:
+        """Batches in the epoch."""
+
+    def __getitem__(self, position: int) -> Any:
+        """The batch at a position."""
+
+
+class Batches(Protocol):
+    """The order of all batches, a pure function of (seed, epoch)."""
+
+    def epoch(self, number: int) -> Epoch:
+        """The batches of epoch 0, 1, 2, ..."""
+
+
+class SaveCheckpoint(Protocol):
+    """How the wiring writes a checkpoint; the loop knows no tokenizers."""
+
+    def __call__(self, folder: Any, **parts: Any) -> None:
+        """Write one; parts as in `checkpoint.save_checkpoint`."""
+
+
+@dataclass(slots=True)
+class Position:
+    """Where a run stands; plain JSON values, saved with each checkpoint.
+
+    Attributes:
+        step: optimiser steps done.
+        epoch: epoch of the next micro-batch.
+        micro_batch: its position in the epoch.
+        seconds: wall-clock time of the run so far, over all its processes.
+        validations: how many validations were due and done.
+        validated_step: the step of the newest validation.
+        best: value of the watched metric in best/, and its step.
+        without_gain: validations since then.
+        validation_seconds: how long the newest validation took.
+        interval: sums since the newest line of metrics.jsonl.
+        finished: the run came to its end.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    micro_batch: int = 0
+    seconds: float = 0.0
+    validations: int = 0
+    validated_step: int = 0
+    best: float | None = None
+    best_step: int = 0
+    without_gain: int = 0
+    validation_seconds: float = 0.0
+    interval: dict[str, float] = field(default_factory=dict)
+    finished: bool = False
+
+
+class Trainer:
+    """Trains one model on one process.
+
+    Args:
+        config: the run.
+        model: on its device.
+        batches: training batches.
+        validate: (model, check) -> metrics of the validation text by name, loss among them; it calls check() now and
+            then, which raises when the run was asked to stop.
+        watch: the metric that decides what is best.
+        folder: the run folder.
+        save: writes a checkpoint.
+        dtype: of the matrix products.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        model: nn.Module,
+        *,
+        batches: Batches,
+        validate: Callable[[nn.Module, Callable[[], None]], Metrics],
+        watch: str,
+        folder: RunFolder,
+        save: SaveCheckpoint,
+        dtype: torch.dtype,
+    ) -> None:
+        self.config, self.settings = config, config.training
+        self.model, self.batches, self.validate, self.watch = model, batches, validate, watch
+        self.folder, self.save, self.dtype = folder, save, dtype
+        self.device = next(model.parameters()).device
+        self.optimizer = build_optimizer(self.settings, model)
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
+        self.average = (
+            None
+            if self.settings.ema_decay is None
+            else ExponentialMovingAverage(weights_of(model), decay=self.settings.ema_decay)
+        )
+        self.position = Position()
+        self.progress = Progress()
+        self._epoch: tuple[int, Epoch] | None = None
+        self._sums = _Sums(self.device)
+        self._saved_step: int | None = None
+        self._clock = time.monotonic()
+
+    # ---------------------------------------------------------------- state
+
+    def state(self) -> TrainingState:
+        """Everything that going on needs, beside the weights."""
+        self._tick()
+        self.position.interval = self._sums.values()
+        tensors = {f"optimizer/{name}": tensor for name, tensor in optimizer_tensors(self.optimizer, self.model).items()}
+        if self.average is not None:
+            tensors |= {f"average/{name}": tensor for name, tensor in self.average.weights.items()}
+        tensors["random/cpu"] = torch.get_rng_state()
+        if self.device.type == "cuda":
+            tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
+        return TrainingState(tensors, {**asdict(self.position), "scaler": self.scaler.state_dict()})
+
+    def load_state(self, state: TrainingState, weights: dict[str, Tensor], *, origin: str) -> None:
+        """Go on from a checkpoint.
+
+        Raises:
+            CheckpointError: it belongs to another model.
+        """
+        load_weights(self.model, weights, origin=origin)
+        groups: dict[str, dict[str, Tensor]] = {"optimizer": {}, "average": {}, "random": {}}
+        for name, tensor in state.tensors.items():
+            group, _, rest = name.partition("/")
+            groups[group][rest] = tensor
+        if groups["optimizer"]:
+            load_optimizer_tensors(self.optimizer, self.model, groups["optimizer"], origin=origin)
+        if self.average is not None:
+            self.average.weights = {name: tensor.to(self.device) for name, tensor in groups["average"].items()}
+        torch.set_rng_state(groups["random"]["cpu"])
+        if self.device.type == "cuda" and "cuda" in groups["random"]:
+            torch.cuda.set_rng_state(groups["random"]["cuda"], self.device)
+        values = dict(state.values)
+        self.scaler.load_state_dict(values.pop("scaler"))
+        self.position = Position(**{name: values[name] for name in Position.__dataclass_fields__})
+        self._sums.load(self.position.interval)
+        self._saved_step = self.position.step
+        self._clock = time.monotonic()
+
+    # ----------------------------------------------------------------- loop
+
+    def fit(self, log: MetricsLog) -> None:
+        """Train to the end of the run.
+
+        Raises:
+            Interrupted: asked to stop by a signal; last/ holds the state.
+            TrainingError: the loss is no longer a number.
+        """
+        self.model.train()
+        self._clock = time.monotonic()
+        with StopSignals() as signals:
+            try:
+                while True:
+                    if self._validation_is_due():
+                        self._run_validation(log, signals.check)
+                    if self._is_over():
+                        break
+                    if self.position.step and self.position.step % self.settings.save_every == 0:
+                        self._save_last()
+                    signals.check()
+                    self._step(log)
+                if self.position.validated_step != self.position.step:
+                    self._run_validation(log, signals.check)
+                self.position.finished = True
+                self._save_last(again=True)
+            except Interrupted:
+                self._save_last()
+                raise
+
+    def _step(self, log: MetricsLog) -> None:
+        """One optimiser step: accumulate micro-batches, divide by their target tokens once, clip, update."""
+        position, settings = self.position, self.settings
+        micro_batches = [self._next_batch() for _ in range(settings.accumulation)]
+        tokens = sum(batch.num_tokens for batch in micro_batches)
+        rate = learning_rate(settings, step=position.step + 1, progress=self._share_done())
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        for batch in micro_batches:
+            with autocast(self.device, self.dtype):
+                smoothed, loss = batch_loss(self.model, batch, label_smoothing=settings.label_smoothing)
+            self.scaler.scale(smoothed / tokens).backward()
+            self._sums.add(smoothed, loss, batch.num_tokens)
+        self.scaler.unscale_(self.optimizer)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm or math.inf)
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        self.optimizer.zero_grad(set_to_none=True)
+        position.step += 1
+        if self.average is not None:
+            self.average.update(weights_of(self.model), step=position.step)
+        self._tick()
+        if position.step % settings.log_every == 0:
+            self._log(log, rate, norm)
+
+    def _next_batch(self) -> Any:
+        position = self.position
+        if self._epoch is None or self._epoch[0] != position.epoch:
+            self._epoch = (position.epoch, self.batches.epoch(position.epoch))
+        batch = self._epoch[1][position.micro_batch]
+        position.micro_batch += 1
+        if position.micro_batch >= len(self._epoch[1]):
+            position.epoch, position.micro_batch = position.epoch + 1, 0
+        return batch.to(self.device)
+
+    # ----------------------------------------------------------- validation
+
+    def _run_validation(self, log: MetricsLog, check: Callable[[], None]) -> None:
+        position = self.position
+        start = time.monotonic()
+        self.progress.show(f"step {position.step:,}  validating ...", now=True)
+        with self._validation_weights():
+            self.model.eval()
+            try:
+                metrics = self.validate(self.model, check)
+            finally:
+                self.model.train()
+            position.validation_seconds = time.monotonic() - start
+            self._sums.leave_out(position.validation_seconds)
+            position.validated_step = position.step
+            position.validations += 1
+            value = metrics[self.watch]
+            better = position.best is None or (
+                value < position.best if self.watch in LOWER_IS_BETTER else value > position.best
+            )
+            if better:
+                position.best, position.best_step, position.without_gain = value, position.step, 0
+                self.save(self.folder.best, model=self.model, metrics={"step": position.step, "valid": metrics})
+            else:
+                position.without_gain += 1
+        self._tick()
+        log.write("valid", position.step, **metrics, seconds=round(position.seconds, 2))
+        figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        self.progress.say(f"step {position.step:,}  valid: {figures}{'  (best so far)' if better else ''}")
+
+    @contextlib.contextmanager
+    def _validation_weights(self) -> Iterator[None]:
+        """The averaged weights in the model's place, where an average is kept."""
+        if self.average is None:
+            yield
+            return
+        trained = {name: tensor.clone() for name, tensor in weights_of(self.model).items()}
+        load_weights(self.model, self.average.weights, origin="the moving average")
+        try:
+            yield
+        finally:
+            load_weights(self.model, trained, origin="the trained weights")
+
+    def _validation_is_due(self) -> bool:
+        position, settings = self.position, self.settings
+        if position.step == 0 or position.validated_step == position.step:
+            return False
+        if settings.minutes is None:
+            return position.step % settings.validate_every == 0
+        share = position.seconds / (60 * settings.minutes)
+        return position.validations < settings.validations - 1 and share >= (position.validations + 1) / settings.validations
+
+    # ------------------------------------------------------------- progress
+
+    def _is_over(self) -> bool:
+        settings, position = self.settings, self.position
+        if settings.patience and position.without_gain >= settings.patience:
+            return True
+        return self._share_done() >= 1
+
+    def _share_done(self) -> float:
+        """Share of the run that is done: of its steps, or of its minutes less those of the last validation."""
+        shares = [0.0]
+        if self.settings.steps is not None:
+            shares.append(self.position.step / self.settings.steps)
+        if self.settings.minutes is not None:
+            shares.append(
+                self.position.seconds / max(60 * self.settings.minutes - self.position.validation_seconds, 1e-9)
+            )
+        return max(shares)
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        self.position.seconds += now - self._clock
+        self._clock = now
+
+    def _log(self, log: MetricsLog, rate: float, norm: Tensor) -> None:
+        position = self.position
+        figures = self._sums.figures()
+        if not math.isfinite(figures["loss"]):
+            raise TrainingError(
+                f"The loss at step {position.step} is {figures['loss']}: training has diverged. Lower "
+                f"training.learning_rate ({self.settings.learning_rate}) or raise training.warmup_steps; "
+                f"{self.folder.best} holds the best checkpoint so far."
+            )
+        log.write(
+            "train",
+            position.step,
+            **figures,
+            learning_rate=rate,
+            gradient_norm=round(float(norm), 5),
+            epoch=position.epoch,
+            seconds=round(position.seconds, 2),
+        )
+        share = max(self._share_done(), 1e-9)
+        ends = f"/{self.settings.steps:,}" if self.settings.steps is not None else ""
+        self.progress.show(
+            f"step {position.step:,}{ends}  epoch {position.epoch + 1}  loss {figures['loss']:.4f}  "
+            f"rate {rate:.2e}  {figures['tokens_per_second']:,.0f} tokens/s  "
+            f"left {duration(position.seconds * (1 - share) / share)}"
+        )
+        self._sums.clear()
+
+    # --------------------------------------------------------------- saving
+
+    def _save_last(self, *, again: bool = False) -> None:
+        """Write last/ unless it already is this step's."""
+        position = self.position
+        if self._saved_step == position.step and not again:
+            return
+        older = None
+        if self._saved_step is not None and self._saved_step != position.step and self.folder.keep:
+            older = self.folder.name_when_older(self._saved_step)
+        state = self.state()
+        self.save(self.folder.last, model=self.model, metrics={"step": position.step}, training=state, displaced=older)
+        self._saved_step = position.step
+        self.folder.drop_surplus()
+
+
+class _Sums:
+    """Loss and tokens since the newest line of the log; added up on the device, read only when a line is due."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self.clear()
+
+    def clear(self) -> None:
+        self._smoothed = torch.zeros((), device=self._device)
+        self._loss = torch.zeros((), device=self._device)
+        self._tokens, self._start = 0, time.monotonic()
+
+    def add(self, smoothed: Tensor, loss: Tensor, tokens: int) -> None:
+        self._smoothed += smoothed.detach()
+        self._loss += loss
+        self._tokens += tokens
+
+    def leave_out(self, seconds: float) -> None:
+        """Time that was not spent on training steps."""
+        self._start += seconds
+
+    def figures(self) -> dict[str, float]:
+        seconds = max(time.monotonic() - self._start, 1e-9)
+        tokens = max(self._tokens, 1)
+        return {
+            "loss": float(self._smoothed) / tokens,
+            "nll": float(self._loss) / tokens,
+            "tokens": self._tokens,
+            "tokens_per_second": round(self._tokens / seconds, 1),
+        }
+
+    def values(self) -> dict[str, float]:
+        return {
+            "smoothed": float(self._smoothed),
+            "loss": float(self._loss),
+            "tokens": self._tokens,
+            "seconds": time.monotonic() - self._start,
+        }
+
+    def load(self, values: dict[str, float]) -> None:
+        self.clear()
+        if values:
+            self._smoothed += values["smoothed"]
+            self._loss += values["loss"]
+            self._tokens = int(values["tokens"])
+            self._start = time.monotonic() - values["seconds"]

@@ -1,0 +1,86 @@
+"""What a run says while it works: lines in metrics.jsonl, TensorBoard scalars, and one line at a time for people."""
+
+import json
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+console = Console(stderr=True, highlight=False, soft_wrap=True)
+"""People's output goes to stderr; stdout is for machines."""
+
+
+class MetricsLog:
+    """Figures by step, appended to metrics.jsonl and, if wanted, to TensorBoard files.
+
+    Args:
+        path: of metrics.jsonl.
+        tensorboard: folder of TensorBoard event files; None writes none.
+        step: the step to go on from; TensorBoard hides what an earlier process wrote beyond it.
+    """
+
+    def __init__(self, path: Path, *, tensorboard: Path | None, step: int) -> None:
+        self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
+        self._writer: Any = None
+        if tensorboard is not None:
+            from tensorboardX import SummaryWriter
+
+            self._writer = SummaryWriter(str(tensorboard), purge_step=step + 1)
+
+    def write(self, kind: str, step: int, **figures: float | int | str | None) -> None:
+        """Append one line: {"kind": "train" | "valid", "step": ..., ...}."""
+        self._file.write(json.dumps({"kind": kind, "step": step, **figures}, ensure_ascii=False) + "\n")
+        self._file.flush()
+        if self._writer is not None:
+            for name, value in figures.items():
+                if isinstance(value, int | float):
+                    self._writer.add_scalar(f"{kind}/{name}", value, step)
+
+    def close(self) -> None:
+        """Close the files."""
+        self._file.close()
+        if self._writer is not None:
+            self._writer.close()
+
+
+class Progress:
+    """One line about the running training: rewritten in place on a terminal, now and then elsewhere.
+
+    Args:
+        every: seconds between lines where stderr is not a terminal.
+    """
+
+    def __init__(self, *, every: float = 15.0) -> None:
+        self._terminal = sys.stderr.isatty()
+        self._every = 0.5 if self._terminal else every
+        self._next = 0.0
+
+    def show(self, text: str, *, now: bool = False) -> None:
+        """Show the newest state, if it is time."""
+        clock = time.monotonic()
+        if clock < self._next and not now:
+            return
+        self._next = clock + self._every
+        if self._terminal:
+            sys.stderr.write(f"\r\x1b[2K{text}")
+            sys.stderr.flush()
+        else:
+            print(text, file=sys.stderr, flush=True)
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        if self._terminal:
+            sys.stderr.write("\r\x1b[2K")
+        print(text, file=sys.stderr, flush=True)
+
+
+def duration(seconds: float) -> str:
+    """Seconds as people say them: 45 s, 3 min 20 s, 2 h 05 min."""
+    whole = max(0, round(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
