@@ -54,6 +54,7 @@ class FeedForward(str, Enum):
 
     relu = "relu"
     gelu = "gelu"
+    gelu_tanh = "gelu_tanh"  # GELU's tanh approximation, GPT-2's
     swiglu = "swiglu"
 
 
