@@ -243,8 +243,8 @@ class DataConfig:
     """A text spec; a language model without one validates on the last valid_fraction of its training text."""
     test: Any = None
     """A text spec, scored at the end of the run."""
-    dir: str | None = None
-    """A folder that recipes refer to as ${data.dir}."""
+    dir: str = "."
+    """The folder that recipes over local files refer to as ${data.dir}."""
     weights: list[float] | None = None
     """How often an epoch shows each training corpus; one number for each entry of data.train. Null: once each."""
     source_language: str | None = None
