@@ -1,1 +1,1 @@
-"""Strings or logits in, numbers with a signature out."""
+"""Strings or losses in, numbers with a signature out."""

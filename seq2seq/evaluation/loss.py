@@ -1,11 +1,7 @@
 """Loss and perplexity of a model on held-out text: per target token and per character."""
 
 import math
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-
-import torch
-from torch import Tensor
 
 
 @dataclass(slots=True)
@@ -48,26 +44,3 @@ class TotalLoss:
         if self.correct is not None:
             metrics["accuracy"] = self.correct / max(self.tokens, 1)
         return metrics
-
-
-def total_loss(losses: Iterable[tuple[Tensor, int, Tensor | None]], *, characters: int = 0) -> TotalLoss:
-    """Add up the losses of batches.
-
-    Args:
-        losses: for each batch the summed nats, the number of target tokens, and how many were right (or None).
-        characters: of the target text.
-    """
-    total = TotalLoss(characters=characters)
-    for nats, tokens, correct in losses:
-        total.nats += float(nats)
-        total.tokens += tokens
-        if correct is not None:
-            total.correct = (total.correct or 0) + int(correct)
-    return total
-
-
-@torch.no_grad()
-def accuracy(logits: Callable[[], Tensor], targets: Tensor, *, ignore: int) -> Tensor:
-    """How many targets are the first choice: (); int64."""
-    counted = targets != ignore
-    return (logits().argmax(dim=-1)[counted] == targets[counted]).sum()
