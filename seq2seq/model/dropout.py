@@ -1,9 +1,19 @@
-"""Dropout whose masks cost little on a CPU."""
+"""Dropout (Srivastava et al. 2014) whose masks cost little on a CPU.
 
-from typing import TYPE_CHECKING
+torch draws one double from a Mersenne twister for each number, which takes as long as the matrix products of a small
+model. Here one seed is drawn from torch's generator for each call, so that torch's random state alone still decides
+everything, and numpy's SFC64 turns it into 16 bits for each number; `tools/benchmarks/dropout.py` measures both.
+"""
 
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
+
+LEVELS = 2**16  # probabilities are rounded to multiples of 1 / LEVELS; the scale is that of the rounded one
 
 
 def dropout(x: Tensor, probability: float, *, training: bool) -> Tensor:
@@ -13,14 +23,69 @@ def dropout(x: Tensor, probability: float, *, training: bool) -> Tensor:
         x: any shape.
         probability: in [0, 1).
         training: False returns x itself.
+
+    Returns:
+        x's shape and number format.
     """
     if not training or probability == 0.0:
         return x
-    return F.dropout(x, probability, True)
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return F.dropout(x, probability, True)
+    result: Tensor = _Dropout.apply(x, None, probability)  # type: ignore[no-untyped-call]
+    return result
+
+
+def dropout_add(x: Tensor, residual: Tensor, probability: float, *, training: bool) -> Tensor:
+    """Sum of residual and dropout(x), in one pass over memory where that pays; arguments as for `dropout`."""
+    if not training or probability == 0.0:
+        return residual + x
+    if x.device.type != "cpu" or torch.compiler.is_compiling():
+        return residual + F.dropout(x, probability, True)
+    result: Tensor = _Dropout.apply(x, residual, probability)  # type: ignore[no-untyped-call]
+    return result
+
+
+def keep_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
+    """Which numbers stay, and what to multiply them by.
+
+    Args:
+        shape: of the mask.
+        probability: of a zero, in [0, 1).
+
+    Returns:
+        int8 of that shape, 1 = stays; a product of float and int8 is several times faster than one of float and bool.
+        The scale: one over the share that stays on average.
+    """
+    seed = int(torch.randint(2**63 - 1, ()).item())
+    size = shape.numel()
+    words = np.random.SFC64(seed).random_raw(-(-size // 4))
+    threshold = min(round(probability * LEVELS), LEVELS - 1)
+    stays = words.view(np.uint16)[:size] >= threshold
+    return torch.from_numpy(stays.view(np.int8)).view(shape), LEVELS / (LEVELS - threshold)
+
+
+class _Dropout(torch.autograd.Function):
+    """Saves one byte for each number."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, residual: Tensor | None, probability: float) -> Tensor:
+        mask, ctx.scale = keep_mask(x.shape, probability)
+        ctx.save_for_backward(mask)
+        ctx.format = x.dtype
+        if residual is None:
+            return x.mul(mask).mul_(ctx.scale)
+        return torch.addcmul(residual, x, mask, value=ctx.scale)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor | None, None]:
+        (mask,) = ctx.saved_tensors
+        residual_grad = grad if ctx.needs_input_grad[1] else None
+        return grad.mul(mask).mul_(ctx.scale).to(ctx.format), residual_grad, None
 
 
 class Dropout(nn.Module):
-    """`dropout` as a module.
+    """`dropout` and `dropout_add` as a module.
 
     Args:
         probability: of a zero, in [0, 1).
@@ -35,9 +100,11 @@ class Dropout(nn.Module):
             raise ValueError(f"dropout probability ({probability}) must be at least 0 and below 1")
         self.probability = probability
 
-    def forward(self, x: Tensor) -> Tensor:
-        """x, of any shape, with numbers zeroed while training."""
-        return dropout(x, self.probability, training=self.training)
+    def forward(self, x: Tensor, residual: Tensor | None = None) -> Tensor:
+        """x, of any shape, with numbers zeroed while training; added to the residual if there is one."""
+        if residual is None:
+            return dropout(x, self.probability, training=self.training)
+        return dropout_add(x, residual, self.probability, training=self.training)
 
     def extra_repr(self) -> str:
         """The probability, for print(model)."""

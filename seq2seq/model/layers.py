@@ -93,6 +93,29 @@ class LayerSpec:
         )
 
 
+class Residual(nn.Module):
+    """Add a sublayer's output, after dropout, to the residual stream, with the norm before or after.
+
+    Args:
+        spec: says where the norm goes and how much is dropped.
+    """
+
+    def __init__(self, spec: LayerSpec) -> None:
+        super().__init__()
+        self.pre_norm = spec.norm_placement == "pre"
+        self.dropout = Dropout(spec.dropout)
+
+    def forward(self, x: Tensor, sublayer: Callable[[Tensor], Tensor], norm: nn.Module) -> Tensor:
+        """(batch, length, dim) -> (batch, length, dim)."""
+        if self.pre_norm:
+            return self.dropout(sublayer(norm(x)), x)
+        result: Tensor = norm(self.dropout(sublayer(x), x))
+        return result
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
 class EncoderLayer(nn.Module):
     """Self-attention, then feed-forward, each added to the residual stream (Vaswani et al. 2017, section 3.1).
 
@@ -102,12 +125,11 @@ class EncoderLayer(nn.Module):
 
     def __init__(self, spec: LayerSpec) -> None:
         super().__init__()
-        self.pre_norm = spec.norm_placement == "pre"
         self.self_attention_norm = spec.make_norm()
         self.self_attention = spec.make_attention()
         self.feed_forward_norm = spec.make_norm()
         self.feed_forward = spec.make_feed_forward()
-        self.dropout = Dropout(spec.dropout)
+        self.residual = Residual(spec)
 
     def forward(self, x: Tensor, *, attention_mask: Tensor | None = None, rotation: Rotation | None = None) -> Tensor:
         """One layer further.
@@ -120,16 +142,12 @@ class EncoderLayer(nn.Module):
         Returns:
             (batch, length, dim)
         """
-        if self.pre_norm:
-            attended = self.self_attention(
-                self.self_attention_norm(x), attention_mask=attention_mask, rotation=rotation
-            )
-            x = x + self.dropout(attended)
-            return x + self.dropout(self.feed_forward(self.feed_forward_norm(x)))
-        attended = self.self_attention(x, attention_mask=attention_mask, rotation=rotation)
-        x = self.self_attention_norm(x + self.dropout(attended))
-        result: Tensor = self.feed_forward_norm(x + self.dropout(self.feed_forward(x)))
-        return result
+
+        def attend_self(x: Tensor) -> Tensor:
+            return self.self_attention(x, attention_mask=attention_mask, rotation=rotation)
+
+        x = self.residual(x, attend_self, self.self_attention_norm)
+        return self.residual(x, self.feed_forward, self.feed_forward_norm)
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -145,14 +163,13 @@ class DecoderLayer(nn.Module):
 
     def __init__(self, spec: LayerSpec, *, cross: bool = True) -> None:
         super().__init__()
-        self.pre_norm = spec.norm_placement == "pre"
         self.self_attention_norm = spec.make_norm()
         self.self_attention = spec.make_attention()
         self.cross_attention = spec.make_attention(cross=True) if cross else None
-        self.cross_attention_norm = spec.make_norm() if cross else None
+        self.cross_attention_norm = spec.make_norm() if cross else nn.Identity()
         self.feed_forward_norm = spec.make_norm()
         self.feed_forward = spec.make_feed_forward()
-        self.dropout = Dropout(spec.dropout)
+        self.residual = Residual(spec)
 
     def forward(
         self,
@@ -185,22 +202,15 @@ class DecoderLayer(nn.Module):
                 x, attention_mask=attention_mask, is_causal=is_causal, rotation=rotation, cache=cache
             )
 
-        x = self._residual(x, attend_self, self.self_attention_norm)
+        x = self.residual(x, attend_self, self.self_attention_norm)
         if self.cross_attention is not None:
             cross_attention = self.cross_attention
 
             def attend_memory(x: Tensor) -> Tensor:
                 return cross_attention(x, memory, attention_mask=memory_mask)
 
-            x = self._residual(x, attend_memory, self.cross_attention_norm)
-        return self._residual(x, self.feed_forward, self.feed_forward_norm)
-
-    def _residual(self, x: Tensor, sublayer: Callable[[Tensor], Tensor], norm: nn.Module | None) -> Tensor:
-        assert norm is not None
-        if self.pre_norm:
-            return x + self.dropout(sublayer(norm(x)))
-        result: Tensor = norm(x + self.dropout(sublayer(x)))
-        return result
+            x = self.residual(x, attend_memory, self.cross_attention_norm)
+        return self.residual(x, self.feed_forward, self.feed_forward_norm)
 
     if TYPE_CHECKING:
         __call__ = forward
