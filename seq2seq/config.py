@@ -55,7 +55,8 @@ class FeedForward(str, Enum):
     relu = "relu"
     gelu = "gelu"
     gelu_tanh = "gelu_tanh"  # GELU's tanh approximation, GPT-2's
-    swiglu = "swiglu"
+    silu = "silu"  # also called swish, Marian's
+    swiglu = "swiglu"  # gated: three matrices instead of two
 
 
 class WindowLayers(str, Enum):

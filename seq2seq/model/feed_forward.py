@@ -1,11 +1,20 @@
-"""The position-wise feed-forward block: an MLP with ReLU or GELU, or the gated SwiGLU."""
+"""The position-wise feed-forward block: an MLP with ReLU, GELU or SiLU, or the gated SwiGLU."""
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from seq2seq.model.dropout import Dropout
+
+ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {
+    "relu": F.relu_,  # in place: its gradient needs only the result
+    "gelu": F.gelu,
+    "gelu_tanh": partial(F.gelu, approximate="tanh"),
+    "silu": F.silu,
+}
 
 
 class FeedForward(nn.Module):
@@ -14,7 +23,7 @@ class FeedForward(nn.Module):
     Args:
         dim: width of input and output.
         inner_dim: width between.
-        kind: "relu"; "gelu" (Hendrycks and Gimpel 2016), or "gelu_tanh", its approximation in GPT-2.
+        kind: "relu"; "gelu" (Hendrycks and Gimpel 2016); "gelu_tanh", its approximation in GPT-2; "silu" (ibid.).
         dropout: probability in [0, 1), after the nonlinearity, while training.
         bias: whether the projections have one.
     """
@@ -32,10 +41,7 @@ class FeedForward(nn.Module):
         """(batch, length, dim) -> (batch, length, dim)."""
         # As one list of tokens: torch's linear returns a view for three axes, and writing into a view costs two copies.
         inner = self.widen(x.flatten(0, -2))
-        if self.kind == "relu":
-            inner = F.relu_(inner)  # in place: its gradient needs only the result
-        else:
-            inner = F.gelu(inner, approximate="tanh" if self.kind == "gelu_tanh" else "none")
+        inner = ACTIVATIONS[self.kind](inner)
         result: Tensor = self.narrow(self.dropout(inner))
         return result.view(x.shape)
 
@@ -73,8 +79,6 @@ class GatedFeedForward(nn.Module):
 
 
 FEED_FORWARDS: dict[str, type[FeedForward] | type[GatedFeedForward]] = {
-    "relu": FeedForward,
-    "gelu": FeedForward,
-    "gelu_tanh": FeedForward,
+    **dict.fromkeys(ACTIVATIONS, FeedForward),
     "swiglu": GatedFeedForward,
 }
