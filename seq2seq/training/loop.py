@@ -26,6 +26,13 @@ Metrics = dict[str, float]
 LOWER_IS_BETTER = ("loss",)
 
 
+def is_better(metric: str, value: float, best: float | None) -> bool:
+    """Whether a metric's value beats the best so far."""
+    if best is None:
+        return True
+    return value < best if metric in LOWER_IS_BETTER else value > best
+
+
 class Epoch(Protocol):
     """The batches of one epoch; position k can be made without visiting the ones before it."""
 
@@ -95,6 +102,7 @@ class Trainer:
         folder: the run folder.
         save: writes a checkpoint.
         dtype: of the matrix products.
+        text: fingerprint of the training text: a run does not go on with another one.
     """
 
     def __init__(
@@ -108,7 +116,9 @@ class Trainer:
         folder: RunFolder,
         save: SaveCheckpoint,
         dtype: torch.dtype,
+        text: str = "",
     ) -> None:
+        self.text = text
         self.config, self.settings = config, config.training
         self.model, self.batches, self.validate, self.watch = model, batches, validate, watch
         self.folder, self.save, self.dtype = folder, save, dtype
@@ -139,13 +149,14 @@ class Trainer:
         tensors["random/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
-        return TrainingState(tensors, {**asdict(self.position), "scaler": self.scaler.state_dict()})
+        return TrainingState(tensors, {**asdict(self.position), "scaler": self.scaler.state_dict(), "text": self.text})
 
     def load_state(self, state: TrainingState, weights: dict[str, Tensor], *, origin: str) -> None:
         """Go on from a checkpoint.
 
         Raises:
             CheckpointError: it belongs to another model.
+            TrainingError: it belongs to another training text.
         """
         load_weights(self.model, weights, origin=origin)
         groups: dict[str, dict[str, Tensor]] = {"optimizer": {}, "average": {}, "random": {}}
@@ -160,6 +171,11 @@ class Trainer:
         if self.device.type == "cuda" and "cuda" in groups["random"]:
             torch.cuda.set_rng_state(groups["random"]["cuda"], self.device)
         values = dict(state.values)
+        if values.pop("text") != self.text:
+            raise TrainingError(
+                f"{origin}: the training text has changed since this checkpoint was written; bring the old text back to "
+                "go on, or choose another run_dir to start anew."
+            )
         self.scaler.load_state_dict(values.pop("scaler"))
         self.position = Position(**{name: values[name] for name in Position.__dataclass_fields__})
         self._sums.load(self.position.interval)
@@ -248,9 +264,7 @@ class Trainer:
             position.validated_step = position.step
             position.validations += 1
             value = metrics[self.watch]
-            better = position.best is None or (
-                value < position.best if self.watch in LOWER_IS_BETTER else value > position.best
-            )
+            better = is_better(self.watch, value, position.best)
             if better:
                 position.best, position.best_step, position.without_gain = value, position.step, 0
                 self.save(self.folder.best, model=self.model, metrics={"step": position.step, "valid": metrics})

@@ -1,0 +1,227 @@
+"""A model and held-out text in, figures out: what validation, the end of a run and `seq2seq.evaluate` share."""
+
+import dataclasses
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import torch
+from torch import nn
+
+from seq2seq.config import Config, DecodingConfig, Documents, LengthNormalisation, Search, Task
+from seq2seq.data.batch import IGNORE, Batch
+from seq2seq.data.batching import PackedBatches, PairBatches
+from seq2seq.data.prepare import Prepared
+from seq2seq.data.token_cache import TokenDataset, TokenStream
+from seq2seq.device import autocast
+from seq2seq.evaluation.loss import TotalLoss
+from seq2seq.evaluation.scores import bleu, chrf
+from seq2seq.training.loss import features_of, linear_cross_entropy
+from seq2seq.training.report import console
+from seq2seq.translator import Translator
+
+GREEDY = DecodingConfig(search=Search.greedy, length_normalisation=LengthNormalisation.none, length_penalty=0.0)
+"""How validation decodes: which of two checkpoints is better shows without a beam, in a fifth of the time."""
+
+SAMPLE_TOKENS = 300
+"""Tokens of sample text that a language model writes at each validation."""
+
+
+def training_batches(config: Config, prepared: Prepared) -> PairBatches | PackedBatches:
+    """The batches of a run, in an order that is a pure function of its seed."""
+    if isinstance(prepared.train, TokenStream):
+        return PackedBatches(
+            prepared.train,
+            context=config.model.max_length,
+            batch_tokens=config.training.batch_tokens,
+            seed=config.seed,
+            shuffle=True,
+            weights=config.data.weights,
+        )
+    return PairBatches(
+        prepared.train,
+        weights=config.data.weights,
+        batch_tokens=config.training.batch_tokens,
+        seed=config.seed,
+        shuffle=True,
+    )
+
+
+def held_out_batches(config: Config, text: TokenDataset | TokenStream) -> Iterator[Batch]:
+    """Every token of a held-out text once, shortest sentences first."""
+    batches: PairBatches | PackedBatches
+    if isinstance(text, TokenStream):
+        batches = PackedBatches(
+            text, context=config.model.max_length, batch_tokens=4096, seed=0, shuffle=False
+        )
+    else:
+        batches = PairBatches([text], batch_tokens=4096, seed=0, shuffle=False)
+    plan = batches.epoch(0)
+    return (plan[position] for position in range(len(plan)))
+
+
+@torch.no_grad()
+def loss_of(
+    model: nn.Module,
+    batches: Iterable[Batch],
+    *,
+    characters: int = 0,
+    dtype: torch.dtype = torch.float32,
+    check: Callable[[], None] = lambda: None,
+) -> TotalLoss:
+    """Negative log-likelihood of a text, every target token counted once.
+
+    Args:
+        model: any of the models; put into evaluation mode by the caller.
+        batches: the text.
+        characters: of the target text, for the loss per character.
+        dtype: of the matrix products.
+        check: called before each batch; may raise to stop.
+    """
+    device = next(model.parameters()).device
+    head: Any = model.head
+    total = TotalLoss(characters=characters)
+    for batch in batches:
+        check()
+        on_device = batch.to(device)
+        with autocast(device, dtype):
+            features = features_of(model, on_device)
+            _, nats = linear_cross_entropy(features, head.weight, head.bias, on_device.target_out)
+            if batch.target_in is None:  # classification and tagging: few labels, so all logits are cheap
+                counted = on_device.target_out != IGNORE
+                right = head(features)[counted].argmax(dim=-1) == on_device.target_out[counted]
+                total.correct = (total.correct or 0) + int(right.sum())
+        total.nats += float(nats)
+        total.tokens += batch.num_tokens
+    return total
+
+
+def target_characters(config: Config, texts: Iterable[str]) -> int:
+    """Characters of target texts, with one for each end of line that the model predicts too."""
+    if config.task in (Task.classification, Task.tagging):
+        return 0
+    ends = 0 if config.data.documents is Documents.file else 1
+    return sum(len(text) + ends for text in texts)
+
+
+class Scorer:
+    """Scores a model on the validation and test text of a run.
+
+    Args:
+        config: the run.
+        prepared: its text.
+        dtype: of the matrix products.
+    """
+
+    def __init__(self, config: Config, prepared: Prepared, *, dtype: torch.dtype) -> None:
+        self.config, self.prepared, self.dtype = config, prepared, dtype
+        self.outputs: dict[str, list[str]] = {}
+        """What the model made of each split, by `final`."""
+
+    def validate(self, model: nn.Module, check: Callable[[], None]) -> dict[str, float]:
+        """Figures of the validation text by name: loss, and for translation BLEU and chrF of greedy output."""
+        figures = self._loss(model, "valid", check).as_metrics()
+        if self.config.task is Task.translation:
+            pairs = self.prepared.valid_pairs[: self.config.training.valid_lines]
+            hypotheses = self._translate(model, [source for source, _ in pairs], GREEDY, check)
+            figures |= _numbers(translation_scores(hypotheses, [reference for _, reference in pairs]))
+        elif self.config.task is Task.language_modelling:
+            self._show_sample(model)
+        return {name: round(value, 6) for name, value in figures.items()}
+
+    def final(self, model: nn.Module) -> dict[str, dict[str, Any]]:
+        """Figures of the validation and test text, decoded as config.decoding says, with confidence intervals."""
+        scores: dict[str, dict[str, Any]] = {}
+        for split in ("valid", "test"):
+            pairs = self.pairs(split)
+            if pairs is None:
+                continue
+            figures: dict[str, Any] = dict(self._loss(model, split, lambda: None).as_metrics())
+            sources, references = [source for source, _ in pairs], [reference for _, reference in pairs]
+            if self.config.task is Task.translation:
+                self.outputs[split] = self._translate(model, sources, self.config.decoding, lambda: None)
+                figures |= translation_scores(self.outputs[split], references, bootstrap=True)
+            elif self.config.task in (Task.classification, Task.tagging):
+                self.outputs[split] = self._translator(model).predict(sources)
+            scores[split] = figures
+        return scores
+
+    def pairs(self, split: str) -> list[tuple[str, str]] | None:
+        """(source, reference) texts of valid or test; None where there is no such text."""
+        return self.prepared.valid_pairs if split == "valid" else self.prepared.test_pairs
+
+    def describe(self, split: str, final: dict[str, Any]) -> Iterator[str]:
+        """The scores of a split, a line each, for people."""
+        figures = final.get(split, {})
+        for name, label in (("bleu", "BLEU"), ("chrf", "chrF")):
+            if name in figures:
+                yield (
+                    f"{label} {figures[name]:.2f} ± {figures[f'{name}_confidence']:.2f} (95 %)  "
+                    f"{figures[f'{name}_signature']}"
+                )
+        if figures:
+            parts = [f"loss {figures['loss']:.4f} nats a token", f"perplexity {figures['perplexity']:.3f}"]
+            if "loss_per_character" in figures:
+                parts.append(f"{figures['loss_per_character']:.4f} nats a character")
+            if "accuracy" in figures:
+                parts.append(f"accuracy {figures['accuracy']:.2%}")
+            yield ", ".join(parts)
+
+    def _loss(self, model: nn.Module, split: str, check: Callable[[], None]) -> TotalLoss:
+        text = self.prepared.valid if split == "valid" else self.prepared.test
+        pairs = self.pairs(split)
+        assert text is not None and pairs is not None
+        characters = target_characters(self.config, (target for _, target in pairs))
+        return loss_of(
+            model, held_out_batches(self.config, text), characters=characters, dtype=self.dtype, check=check
+        )
+
+    def _translator(self, model: nn.Module) -> Translator:
+        return Translator(self.config, model, self.prepared.tokenizers)
+
+    def _translate(
+        self, model: nn.Module, sources: Sequence[str], decoding: DecodingConfig, check: Callable[[], None]
+    ) -> list[str]:
+        settings = {item.name: getattr(decoding, item.name) for item in dataclasses.fields(decoding)}
+        settings["n_best"] = 1
+        translator = self._translator(model)
+        return translator.translate(list(sources), **settings)
+
+    def _show_sample(self, model: nn.Module) -> None:
+        pieces = self._translator(model).generate(
+            "", search=Search.sample, temperature=0.8, max_new_tokens=SAMPLE_TOKENS, seed=0
+        )
+        console.print("".join(pieces), style="dim", markup=False)
+
+
+def translation_scores(
+    hypotheses: Sequence[str], references: Sequence[str], *, bootstrap: bool = False
+) -> dict[str, float | str]:
+    """BLEU and chrF by the names used in metrics.json; with `bootstrap` their confidence intervals and signatures."""
+    figures: dict[str, float | str] = {}
+    for name, metric in (("bleu", bleu), ("chrf", chrf)):
+        score = metric(hypotheses, references, bootstrap=bootstrap)
+        figures[name] = round(score.value, 4)
+        if bootstrap:
+            assert score.confidence is not None
+            figures[f"{name}_confidence"] = round(score.confidence, 4)
+            figures[f"{name}_signature"] = score.signature
+    return figures
+
+
+def _numbers(figures: dict[str, float | str]) -> dict[str, float]:
+    return {name: float(value) for name, value in figures.items() if isinstance(value, int | float)}
+
+
+def examples(config: Config, scorer: Scorer) -> Iterator[str]:
+    """Source, reference and output of a few lines of the test (else validation) text, the same each time."""
+    split = "test" if "test" in scorer.outputs else "valid"
+    outputs, pairs = scorer.outputs.get(split), scorer.pairs(split)
+    if not outputs or not pairs:
+        return
+    for index in sorted(random.Random(config.seed).sample(range(len(pairs)), min(config.training.sample_lines, len(pairs)))):
+        source, reference = pairs[index]
+        yield f"source       {source}"
+        yield f"reference    {reference}"
+        yield f"{'translation' if config.task is Task.translation else 'prediction '}  {outputs[index]}"
+        yield ""

@@ -1,0 +1,316 @@
+"""`python -m seq2seq.train +recipe=NAME [key=value ...]`: from text to a trained checkpoint and its scores.
+
+`run` is the table of contents: text, tokenizers and ids; batches; model; training loop; scores.
+"""
+
+import json
+import os
+import shlex
+import shutil
+import sys
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import hydra
+import torch
+from omegaconf import DictConfig
+from rich.console import Console
+from rich.panel import Panel
+from torch import nn
+
+from seq2seq.checkpoint import (
+    load_config,
+    load_training_state,
+    load_weights,
+    read_weights,
+    save_checkpoint,
+    versions,
+    weights_of,
+)
+from seq2seq.config import Config, Resume, Task, to_dict
+from seq2seq.configure import check, checked, conf_dir, fail, recipes, register_schemas
+from seq2seq.data.prepare import Prepared, prepare
+from seq2seq.data.tokenizer import Tokenizers
+from seq2seq.device import resolve_device, resolve_precision, set_threads
+from seq2seq.errors import ConfigError, Seq2SeqError, TrainingError
+from seq2seq.files import write_json, write_text
+from seq2seq.model.build import build_model
+from seq2seq.model_card import model_card
+from seq2seq.scoring import Scorer, examples, training_batches
+from seq2seq.training.averaging import mean_weights
+from seq2seq.training.curves import draw_curves
+from seq2seq.training.interrupts import Interrupted
+from seq2seq.training.loop import Trainer, is_better
+from seq2seq.training.report import MetricsLog, duration
+from seq2seq.training.run_folder import RunFolder
+
+PROGRAM = "python -m seq2seq.train"
+
+WATCHED = {
+    Task.translation: "bleu",
+    Task.language_modelling: "loss",
+    Task.classification: "accuracy",
+    Task.tagging: "accuracy",
+}
+"""The metric that decides what is best, where training.early_stopping names none."""
+
+FREE_TO_CHANGE = {
+    "run_dir",
+    "device",
+    "training.steps",
+    "training.minutes",
+    "training.save_every",
+    "training.keep_checkpoints",
+    "training.log_every",
+    "training.resume",
+    "training.threads",
+    "training.sample_lines",
+    "training.tensorboard",
+    "training.patience",
+    "training.average_checkpoints",
+    "data.cache_dir",
+    "data.when_offline",
+}
+"""Settings that may differ between a run and its continuation; decoding.* may too."""
+
+
+def run(config: Config) -> dict[str, Any]:
+    """Train, or go on training, and score the result.
+
+    Returns:
+        What metrics.json holds.
+
+    Raises:
+        Seq2SeqError: something the user can mend.
+        Interrupted: stopped by a signal; last/ holds the state.
+    """
+    device = resolve_device(config.device)
+    dtype = resolve_precision(config.precision, device)
+    threads = set_threads(config.training.threads)
+    folder = RunFolder(config.run_dir, keep=config.training.keep_checkpoints)
+    resumed = open_run_folder(folder, config)
+
+    prepared = prepare(config, tokenizers=Tokenizers.load(resumed) if resumed else None)
+    report_text(prepared)
+    torch.manual_seed(config.seed)
+    model = build_model(
+        config.model,
+        task=config.task,
+        source_vocab_size=prepared.tokenizers.source.vocab_size,
+        target_vocab_size=prepared.tokenizers.target.vocab_size,
+    ).to(device)
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    say(f"model: {parameters:,} parameters, {device.type}, {str(dtype).removeprefix('torch.')}, {threads} threads")
+
+    scorer = Scorer(config, prepared, dtype=dtype)
+    save = partial(
+        save_checkpoint,
+        config=config,
+        tokenizers=prepared.tokenizers,
+        card=model_card(config, corpus=prepared.corpus_name, parameters=parameters),
+    )
+    watch = config.training.early_stopping or WATCHED[config.task]
+    trainer = Trainer(
+        config,
+        model,
+        batches=training_batches(config, prepared),
+        validate=scorer.validate,
+        watch=watch,
+        folder=folder,
+        save=save,
+        dtype=dtype,
+        text=" ".join(source.fingerprint for source in prepared.corpus.train),
+    )
+    if resumed:
+        trainer.load_state(load_training_state(resumed), read_weights(resumed), origin=str(resumed))
+        folder.truncate_metrics(trainer.position.step)
+        say(f"going on from step {trainer.position.step:,} of {resumed}")
+    else:
+        folder.metrics_lines.unlink(missing_ok=True)
+    log = MetricsLog(
+        folder.metrics_lines,
+        tensorboard=folder.path / "tensorboard" if config.training.tensorboard else None,
+        step=trainer.position.step,
+    )
+    try:
+        trainer.fit(log)
+    finally:
+        log.close()
+
+    average_newest(config, model, folder, trainer, scorer, save)
+    load_weights(model, read_weights(folder.best), origin=str(folder.best))
+    model.eval()
+    final = {
+        **scorer.final(model),
+        "corpus": prepared.corpus_name,
+        "parameters": parameters,
+        "best_step": trainer.position.best_step,
+        "steps": trainer.position.step,
+        "training_seconds": round(trainer.position.seconds, 1),
+        "precision": str(dtype).removeprefix("torch."),
+        "device": device.type,
+        "threads": threads,
+        "versions": versions(),
+    }
+    save(
+        folder.best,
+        model=model,
+        metrics={"step": trainer.position.best_step, **final},
+        card=model_card(config, corpus=prepared.corpus_name, parameters=parameters, metrics=final),
+    )
+    write_json(folder.metrics, final)
+    draw_curves(folder.metrics_lines, folder.path / "curves.png")
+    report_result(config, scorer, final, folder)
+    return final
+
+
+def open_run_folder(folder: RunFolder, config: Config) -> Path | None:
+    """Make the run folder, or find the checkpoint to go on from in one that is there.
+
+    Raises:
+        TrainingError: the folder cannot be written, or holds another run.
+    """
+    try:
+        folder.path.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder.path, os.W_OK | os.X_OK):
+            raise PermissionError("no permission to write")
+    except OSError as error:
+        raise TrainingError(
+            f"run_dir={folder.path}: the folder cannot be written ({error.strerror or error}); choose another run_dir."
+        ) from error
+    newest, refused = folder.newest_good()
+    if newest is None:
+        return None
+    if config.training.resume is Resume.never:
+        raise TrainingError(
+            f"run_dir={folder.path} already holds a run and training.resume=never; choose another run_dir, remove the "
+            "folder, or go on with training.resume=auto."
+        )
+    for sentence in refused:
+        say(f"warning: {sentence}")
+    stored, ours = flat(to_dict(load_config(newest))), flat(to_dict(config))
+    different = [
+        f"{key} ({stored.get(key)} there, {ours[key]} now)"
+        for key in ours
+        if ours[key] != stored.get(key) and key not in FREE_TO_CHANGE and not key.startswith("decoding.")
+    ]
+    if different:
+        raise TrainingError(
+            f"run_dir={folder.path} holds a run with other settings: {'; '.join(different[:5])}. To go on, give the "
+            "same settings; to start anew, choose another run_dir or remove the folder."
+        )
+    if refused and folder.last.exists() and newest != folder.last:
+        aside = folder.path / "damaged-last"
+        shutil.rmtree(aside, ignore_errors=True)
+        os.rename(folder.last, aside)
+    return newest
+
+
+def average_newest(
+    config: Config, model: nn.Module, folder: RunFolder, trainer: Trainer, scorer: Scorer, save: Any
+) -> None:
+    """Average the newest checkpoints and take the result as best if it scores better."""
+    count = config.training.average_checkpoints
+    newest = [folder.last, *folder.kept()][:count]
+    if count == 0 or len(newest) < 2:
+        return
+    load_weights(model, mean_weights(map(read_weights, newest)), origin="the average")
+    model.eval()
+    metrics = scorer.validate(model, lambda: None)
+    value = metrics[trainer.watch]
+    better = is_better(trainer.watch, value, trainer.position.best)
+    say(f"average of {len(newest)} checkpoints: {trainer.watch} {value:.4g}{'  (best so far)' if better else ''}")
+    if better:
+        trainer.position.best, trainer.position.best_step = value, trainer.position.step
+        save(folder.best, model=model, weights=weights_of(model), metrics={"valid": metrics, "averaged": len(newest)})
+
+
+# -------------------------------------------------------------------- reports
+
+
+def say(text: str) -> None:
+    """A line for people."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def report_text(prepared: Prepared) -> None:
+    """What text there is, boxed if it is not the text that was asked for."""
+    if prepared.notice:
+        Console(stderr=True).print(Panel(prepared.notice, title="NOT THE CORPUS THAT WAS ASKED FOR", style="bold red"))
+    if prepared.drop_counts is not None:
+        say(str(prepared.drop_counts))
+
+
+def report_result(config: Config, scorer: Scorer, final: dict[str, Any], folder: RunFolder) -> None:
+    """Examples and scores for people on stderr; metrics.json as one line on stdout."""
+    say("")
+    for line in examples(config, scorer):
+        say(line)
+    for split in ("valid", "test"):
+        for line in scorer.describe(split, final):
+            say(f"{split}: {line}")
+    say(f"trained {final['steps']:,} steps in {duration(final['training_seconds'])}; curves: {folder.path}/curves.png")
+    use = {
+        Task.translation: f"seq2seq-translate --ckpt {folder.best} < input.txt > output.txt",
+        Task.language_modelling: f'seq2seq generate --ckpt {folder.best} --prompt "..."',
+        Task.classification: f"seq2seq predict --ckpt {folder.best} < input.txt > output.txt",
+        Task.tagging: f"seq2seq predict --ckpt {folder.best} < input.txt > output.txt",
+    }[config.task]
+    say(f"use it: {use}")
+    print(json.dumps(final, ensure_ascii=False))
+
+
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested JSON values by dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+# --------------------------------------------------------------- command line
+
+
+@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
+def _hydra_main(composed: DictConfig) -> None:
+    try:
+        run(checked(composed))
+    except Seq2SeqError as error:
+        sys.exit(fail(PROGRAM, error))
+    except Interrupted as stop:
+        again = shlex.join(["python", "-m", "seq2seq.train", *sys.argv[1:]])
+        say(f"\n{stop}; everything is saved. Go on with the same command:\n  {again}")
+        sys.exit(stop.exit_code)
+
+
+def list_recipes() -> str:
+    """The recipes that ship, a line each."""
+    lines = [f"  +recipe={name:<24}{description}" for name, description in recipes().items()]
+    return "\n".join(["Choose a recipe, or name a training text with data.train=...:", "", *lines, ""])
+
+
+def main() -> None:
+    """Check the command line, then let Hydra run it."""
+    arguments = sys.argv[1:]
+    register_schemas()
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    if not flags:
+        if not any(argument.startswith(("+recipe=", "data.train=")) for argument in arguments):
+            print(list_recipes())
+            known = [argument.split("=")[0] for argument in arguments]
+            print(f"{PROGRAM}: error: no recipe and no data.train{' in ' + ' '.join(known) if known else ''}; for example "
+                  f"{PROGRAM} +recipe=wmt_small", file=sys.stderr)  # fmt: skip
+            sys.exit(2)
+        try:
+            check("train", arguments)
+        except ConfigError as error:
+            sys.exit(fail(PROGRAM, error))
+    _hydra_main()
+
+
+if __name__ == "__main__":
+    main()
