@@ -1,0 +1,255 @@
+"""Which examples make batch k of epoch e: a pure function of the seed, the epoch and the number of ranks.
+
+Nothing is remembered from batch to batch, so a run goes on at any position by asking for it.
+"""
+
+import itertools
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from seq2seq.data.batch import Batch
+from seq2seq.data.collate import pair_batch, silent, stream_batch
+from seq2seq.data.token_cache import TokenDataset, TokenStream
+from seq2seq.errors import DataError
+
+Indices = npt.NDArray[np.int64]
+Span = tuple[int, int, bool]
+"""Examples start to stop of the epoch's order make a batch; False: with nothing to predict."""
+
+POOL_BATCHES = 256
+"""Batches' worth of pairs that are sorted by length together; fewer mix lengths better and pad more."""
+
+
+class EpochPlan:
+    """The batches of one epoch for one rank: `len(plan)`, `plan[k]`, and iteration.
+
+    Args:
+        order: (examples,) the examples of the epoch, all ranks', in order.
+        spans: this rank's batches.
+        make: builds the batch of some examples.
+    """
+
+    def __init__(self, order: Indices, spans: Sequence[Span], make: Callable[[Indices], Batch]) -> None:
+        self._order, self._spans, self._make = order, spans, make
+
+    def __len__(self) -> int:
+        return len(self._spans)
+
+    def __getitem__(self, position: int) -> Batch:
+        """Batch `position`, made without the ones before it."""
+        batch = self._make(self.examples(position))
+        return batch if self._spans[position][2] else silent(batch)
+
+    def examples(self, position: int) -> Indices:
+        """(batch,) the examples of a batch, numbered through the datasets in turn."""
+        start, stop, _ = self._spans[position]
+        return self._order[start:stop]
+
+
+class PairBatches:
+    """Batches of pairs of similar length within a budget of padded tokens.
+
+    Args:
+        datasets: one for each corpus.
+        weights: how often an epoch shows each corpus; the fraction of a weight is a share that moves on with each
+            epoch, so that in the end every pair has had its turn. None: once each.
+        batch_tokens: the longer side's padded length times the pairs of a batch stays within this; a pair that is
+            longer makes a batch of its own.
+        seed: of the order.
+        shuffle: else pairs come from the shortest to the longest, the same every epoch.
+        world_size: ranks; every one gets the same number of batches.
+        rank: this one.
+
+    Raises:
+        DataError: there is no pair.
+    """
+
+    def __init__(
+        self,
+        datasets: Sequence[TokenDataset],
+        *,
+        weights: Sequence[float] | None = None,
+        batch_tokens: int,
+        seed: int,
+        shuffle: bool,
+        world_size: int = 1,
+        rank: int = 0,
+    ) -> None:
+        self.datasets, self.weights = datasets, _checked(weights, len(datasets))
+        self.batch_tokens, self.seed, self.shuffle = batch_tokens, seed, shuffle
+        self.world_size, self.rank = world_size, rank
+        self._source_lengths = np.concatenate([dataset.source_lengths for dataset in datasets])
+        self._target_lengths = np.concatenate([dataset.target_lengths for dataset in datasets])
+        self._firsts = np.cumsum([0, *map(len, datasets)])
+        if self._firsts[-1] == 0:
+            raise DataError("There is no pair to make a batch of; see the table of dropped pairs, if there is one.")
+
+    def epoch(self, epoch: int) -> EpochPlan:
+        """The batches of epoch `epoch` (from 0) for this rank."""
+        generator = np.random.default_rng([self.seed, epoch])
+        order = _weighted(
+            list(map(len, self.datasets)), self.weights, epoch=epoch, seed=self.seed, shuffle=self.shuffle
+        )
+        if self.shuffle:
+            generator.shuffle(order)
+        order, pools = self._sorted(order)
+        spans = [
+            (first + start, first + stop)
+            for first, last in itertools.pairwise(pools)
+            for start, stop in self._cut(order[first:last])
+        ]
+        ready = _for_every_rank(spans, self.world_size)
+        if self.shuffle:
+            ready = [ready[index] for index in generator.permutation(len(ready))]
+        return EpochPlan(order, ready[self.rank :: self.world_size], self._batch)
+
+    def _sorted(self, order: Indices) -> tuple[Indices, list[int]]:
+        """The order with each pool sorted by length, and where pools begin, the end included."""
+        source, target = self._source_lengths[order], self._target_lengths[order]
+        pool = np.zeros(len(order), np.int64)
+        if self.shuffle:
+            pool = np.cumsum(np.maximum(source, target), dtype=np.int64) // (POOL_BATCHES * self.batch_tokens)
+        # By the longer side, which the budget counts; among equals by the difference of the sides, upwards and
+        # downwards in turn, so that neighbours are alike on both sides, also where one length ends and the next
+        # begins. Measured on three corpora, this pads least: a fifth to a half less than by target, then source.
+        longer, difference = np.maximum(source, target), source - target
+        turning = np.where(longer % 2 == 0, difference, -difference)
+        bounds = [0, *(np.flatnonzero(np.diff(pool)) + 1).tolist(), len(order)]
+        return order[np.lexsort((turning, longer, pool))], bounds
+
+    def _cut(self, examples: Indices) -> list[tuple[int, int]]:
+        """Cut sorted examples into batches within the budget."""
+        longest = np.maximum(self._source_lengths[examples], self._target_lengths[examples]).astype(np.int64)
+        spans, start = [], 0
+        while start < len(longest):
+            most = max(1, self.batch_tokens // int(longest[start]))
+            padded = np.maximum.accumulate(longest[start : start + most])
+            padded *= np.arange(1, len(padded) + 1)
+            stop = start + max(1, int(np.searchsorted(padded, self.batch_tokens, side="right")))
+            spans.append((start, stop))
+            start = stop
+        return spans
+
+    def _batch(self, examples: Indices) -> Batch:
+        corpora = np.searchsorted(self._firsts, examples, side="right") - 1
+        within = (examples - self._firsts[corpora]).tolist()
+        found = [(self.datasets[corpus], index) for corpus, index in zip(corpora.tolist(), within, strict=True)]
+        return pair_batch(
+            [dataset.source(index) for dataset, index in found],
+            [dataset.target(index) for dataset, index in found],
+            task=self.datasets[0].task,
+        )
+
+
+class PackedBatches:
+    """Batches of contiguous blocks of a language model's text.
+
+    Args:
+        stream: the text, one part a corpus.
+        context: tokens a block predicts.
+        batch_tokens: a batch has as many blocks as fit into this, at least one.
+        seed: of the order.
+        shuffle: blocks in random order, cut at another place each epoch, whole batches only; else every token but each
+            corpus's first is predicted exactly once, in order.
+        weights: as in PairBatches.
+        world_size: ranks; every one gets the same number of batches.
+        rank: this one.
+
+    Raises:
+        DataError: no corpus has two tokens.
+    """
+
+    def __init__(
+        self,
+        stream: TokenStream,
+        *,
+        context: int,
+        batch_tokens: int,
+        seed: int,
+        shuffle: bool,
+        weights: Sequence[float] | None = None,
+        world_size: int = 1,
+        rank: int = 0,
+    ) -> None:
+        self.stream, self.context = stream, context
+        self.weights = _checked(weights, len(stream.part_lengths))
+        self.rows = max(1, batch_tokens // context)
+        self.seed, self.shuffle = seed, shuffle
+        self.world_size, self.rank = world_size, rank
+        if max(stream.part_lengths, default=0) < 2:
+            raise DataError("The text is too short for a language model: there is no second token to predict.")
+
+    def epoch(self, epoch: int) -> EpochPlan:
+        """The batches of epoch `epoch` (from 0) for this rank."""
+        generator = np.random.default_rng([self.seed, epoch])
+        phases, counts = [], []
+        for length in self.stream.part_lengths:
+            predicted = max(length - 1, 0)
+            # A random start only where a whole block is left behind it.
+            phases.append(int(generator.integers(min(self.context, max(predicted - self.context + 1, 1))))
+                          if self.shuffle else 0)
+            blocks = (predicted - phases[-1]) / self.context
+            counts.append(int(blocks) if self.shuffle and blocks >= 1 else int(np.ceil(blocks)))
+        firsts = np.cumsum([0, *counts])
+        order = _weighted(counts, self.weights, epoch=epoch, seed=self.seed, shuffle=self.shuffle)
+        if self.shuffle:
+            generator.shuffle(order)
+            step = self.rows * self.world_size
+            order = order[: len(order) // step * step or None]  # whole steps only, so that shapes stay the same
+        spans = [(start, min(start + self.rows, len(order))) for start in range(0, len(order), self.rows)]
+
+        def make(blocks: Indices) -> Batch:
+            parts = np.searchsorted(firsts, blocks, side="right") - 1
+            rows = []
+            for part, block in zip(parts.tolist(), (blocks - firsts[parts]).tolist(), strict=True):
+                start = phases[part] + block * self.context
+                stop = min(start + self.context + 1, self.stream.part_lengths[part])
+                rows.append(self.stream.read(start, stop, part=part))
+            return stream_batch(rows)
+
+        return EpochPlan(order, _for_every_rank(spans, self.world_size)[self.rank :: self.world_size], make)
+
+
+def _checked(weights: Sequence[float] | None, corpora: int) -> list[float]:
+    if weights is not None and len(weights) != corpora:
+        raise ValueError(f"{len(weights)} weights for {corpora} corpora")
+    return [1.0] * corpora if weights is None else list(weights)
+
+
+def _weighted(
+    sizes: Sequence[int], weights: Sequence[float], *, epoch: int, seed: int, shuffle: bool
+) -> Indices:
+    """Numbers of the examples that an epoch shows, counted through the corpora in turn; at least one."""
+    shown: list[Indices] = []
+    first = 0
+    for corpus, (size, weight) in enumerate(zip(sizes, weights, strict=True)):
+        times, share = int(weight), (weight - int(weight)) * size
+        if share:
+            # The same circle every epoch, entered where the last epoch left it.
+            circle = np.random.default_rng([seed, corpus]).permutation(size) if shuffle else np.arange(size)
+            extra = circle[np.arange(int(epoch * share), int((epoch + 1) * share)) % size]
+        else:
+            extra = np.zeros(0, np.int64)
+        shown.append(first + np.concatenate([*[np.arange(size)] * times, extra]))
+        first += size
+    order = np.concatenate(shown)
+    return order if len(order) else np.array([epoch % first])
+
+
+def _for_every_rank(spans: Sequence[tuple[int, int]], world_size: int) -> list[Span]:
+    """Batches in a number that the ranks can share equally, every example still once.
+
+    The largest are cut in two; where there are fewer examples than ranks, a batch comes again with nothing to predict.
+    """
+    ready = list(spans)
+    while len(ready) % world_size:
+        index = max(range(len(ready)), key=lambda index: ready[index][1] - ready[index][0])
+        start, stop = ready[index]
+        if stop - start < 2:
+            break
+        middle = (start + stop) // 2
+        ready[index : index + 1] = [(start, middle), (middle, stop)]
+    silent_ones = [(*ready[0], False)] * (-len(ready) % world_size)
+    return [(start, stop, True) for start, stop in ready] + silent_ones

@@ -1,0 +1,89 @@
+"""The folder of derived files (token ids, tokenizers, text fetched from the hub): named by what they were made of."""
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from seq2seq.config import DataConfig
+from seq2seq.errors import DataError
+
+BLOCK = 1 << 20
+"""Bytes read at a time."""
+
+
+def cache_folder(config: DataConfig) -> Path:
+    """Where derived files are kept: data.cache_dir, by default ~/.cache/seq2seq."""
+    return Path(config.cache_dir).expanduser() if config.cache_dir else Path.home() / ".cache" / "seq2seq"
+
+
+def key_of(**parts: Any) -> str:
+    """A file name that is equal exactly when all `parts` (JSON values) are."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:32]
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`, moved there when the block ends well, removed when it does not.
+
+    Others never see half a file, and two processes that write the same file at once do not mix.
+
+    Raises:
+        DataError: the folder cannot be written, or the disk is full.
+    """
+    temporary: Path | None = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        yield temporary
+        with temporary.open("rb+") as written:  # on disk before it has its name: power may fail in between
+            os.fsync(written.fileno())
+        os.replace(temporary, path)
+        temporary = None
+    except OSError as error:
+        raise DataError(
+            f"{path.parent}: cannot write there ({error.strerror or error}). Make room, or name another folder with "
+            "data.cache_dir."
+        ) from error
+    finally:
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def checksum(path: Path) -> str:
+    """CRC-32 and length of a file; finds damage, not malice. Reads without mapping, so it costs no memory."""
+    crc, size = 0, 0
+    with path.open("rb") as file:
+        while block := file.read(BLOCK):
+            crc, size = zlib.crc32(block, crc), size + len(block)
+    return f"{crc:08x}-{size}"
+
+
+def write_label(path: Path, **facts: Any) -> None:
+    """Write the label of a finished cache file: its checksum and `facts`. The last thing written."""
+    with whole_file(_label(path)) as temporary:
+        temporary.write_text(json.dumps({"checksum": checksum(path), **facts}), encoding="utf-8")
+
+
+def read_label(path: Path) -> tuple[dict[str, Any] | None, bool]:
+    """The label of a cache file and whether a damaged file was found: (None, False) when there is none yet."""
+    label = _label(path)
+    if not label.exists():
+        return None, False
+    try:
+        facts: dict[str, Any] = json.loads(label.read_text(encoding="utf-8"))
+        whole = facts["checksum"] == checksum(path)
+    except (OSError, ValueError, KeyError, TypeError):
+        whole = False
+    return (facts, False) if whole else (None, True)
+
+
+def _label(path: Path) -> Path:
+    return path.with_name(f"{path.name}.label")

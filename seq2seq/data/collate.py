@@ -1,0 +1,72 @@
+"""Rows of ids of different lengths to the padded tensors of a batch."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+
+from seq2seq.config import Task
+from seq2seq.data.batch import IGNORE, Batch
+from seq2seq.data.tokenizer import BOS, PAD
+
+Row = npt.NDArray[Any]
+"""(length,) integers."""
+
+
+def padded(rows: Sequence[Row], *, padding: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+    """Rows as one array, padded on the right.
+
+    Returns:
+        (rows, longest) ids, and a mask of the same shape that is True where there is a real one.
+    """
+    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
+    mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    ids = np.full(mask.shape, padding, np.int64)
+    ids[mask] = np.concatenate(rows)  # one assignment instead of one a row: 2 to 3 times as fast
+    return ids, mask
+
+
+def pair_batch(sources: Sequence[Row], targets: Sequence[Row], *, task: Task) -> Batch:
+    """A batch of encoded pairs, as `TokenDataset` gives them.
+
+    Args:
+        sources: ids ending with the end token.
+        targets: by task; see `TokenDataset`.
+        task: translation, classification or tagging.
+    """
+    source, source_mask = padded(sources, padding=PAD)
+    target_out, target_mask = padded(targets, padding=IGNORE)
+    target_in = None
+    if task is Task.translation:
+        shifted = np.full_like(target_out, BOS)
+        shifted[:, 1:] = target_out[:, :-1]
+        target_in = torch.from_numpy(np.where(target_mask, shifted, PAD))
+    elif task is Task.classification:
+        target_out = target_out[:, 0]
+    return Batch(
+        source=torch.from_numpy(source),
+        source_mask=None if source_mask.all() else torch.from_numpy(source_mask),
+        target_in=target_in,
+        target_out=torch.from_numpy(target_out),
+        num_tokens=int((target_out != IGNORE).sum()),
+    )
+
+
+def stream_batch(rows: Sequence[Row]) -> Batch:
+    """A language model's batch: each row of length + 1 tokens is read from the first and predicted from the second."""
+    target_in, _ = padded([row[:-1] for row in rows], padding=PAD)
+    target_out, mask = padded([row[1:] for row in rows], padding=IGNORE)
+    return Batch(
+        source=None,
+        source_mask=None,
+        target_in=torch.from_numpy(target_in),
+        target_out=torch.from_numpy(target_out),
+        num_tokens=int(mask.sum()),
+    )
+
+
+def silent(batch: Batch) -> Batch:
+    """The same inputs with nothing to predict: a rank that has run out of data keeps step with the others."""
+    return Batch(batch.source, batch.source_mask, batch.target_in, torch.full_like(batch.target_out, IGNORE), 0)

@@ -1,0 +1,118 @@
+"""Text that is always at hand: the embedded sample corpus, and English that every Python installation carries."""
+
+import ast
+import hashlib
+import importlib
+import inspect
+import sysconfig
+import warnings
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+
+from seq2seq.data import sample_corpus
+from seq2seq.data.files import Pair, hash_files
+
+ENGLISH_CHARACTERS = 1_100_000
+"""Size of the offline English text, about that of tinyshakespeare."""
+
+
+class SamplePairs:
+    """The embedded English-German corpus; see `seq2seq.data.sample_corpus`.
+
+    Args:
+        split: "train", "valid" or "test".
+        reverse: German to English.
+    """
+
+    def __init__(self, split: str, *, reverse: bool = False) -> None:
+        self.split, self.reverse = split, reverse
+        self.name = f"the embedded sample corpus ({split})"
+        self._read = 0
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the generator's own source: it makes the same pairs as long as that is the same."""
+        package = Path(inspect.getfile(sample_corpus)).parent
+        return f"{hash_files(*sorted(package.glob('*.py')))} {self.split} {self.reverse}"
+
+    def __iter__(self) -> Iterator[Pair]:
+        """Generate from the start."""
+        for index, (english, german) in enumerate(sample_corpus.sample_pairs(self.split)):
+            self._read = index
+            yield (german, english) if self.reverse else (english, german)
+
+    def where(self, index: int) -> str:
+        """The pair's number."""
+        return f"{self.name}, pair {index + 1}"
+
+    def fraction(self) -> float | None:
+        """Share of the split made."""
+        return self._read / sample_corpus.SIZES[self.split]
+
+
+class OfflineEnglish:
+    """English prose of the Python installation: the language reference's help topics, then the library's docstrings.
+
+    Args:
+        whole: yield lines with their line breaks, to be joined; else without.
+    """
+
+    name = "Python's help topics and docstrings"
+
+    def __init__(self, *, whole: bool) -> None:
+        self.whole = whole
+
+    @cached_property
+    def _text(self) -> str:
+        return offline_english()
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the text, which differs between Python versions, and of how it is cut."""
+        return f"{hashlib.sha256(self._text.encode()).hexdigest()} {self.whole}"
+
+    def __iter__(self) -> Iterator[Pair]:
+        """Lines."""
+        for line in self._text.split("\n"):
+            yield "", line + "\n" if self.whole else line
+
+    def where(self, index: int) -> str:
+        """The line's number."""
+        return f"{self.name}, line {index + 1}"
+
+    def fraction(self) -> float | None:
+        """Unknown; it is read at once."""
+        return None
+
+
+def offline_english() -> str:
+    """About ENGLISH_CHARACTERS of English, the same on every call in one Python installation."""
+    texts, size = [], 0
+    for text in _topics_and_docstrings():
+        text = "".join(character for character in text if character == "\n" or character.isprintable()).strip()
+        texts.append(text)
+        size += len(text) + 2
+        if size >= ENGLISH_CHARACTERS:
+            break
+    return "\n\n".join(texts)[:ENGLISH_CHARACTERS]
+
+
+def _topics_and_docstrings() -> Iterator[str]:
+    try:  # some distributions put it into a package of its own, and have the docstrings all the same
+        topics: dict[str, str] = importlib.import_module("pydoc_data.topics").topics
+        yield from (topics[name] for name in sorted(topics))
+    except ImportError:
+        pass
+    for path in sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py")):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # old escapes in somebody else's source
+                tree = ast.parse(path.read_text(encoding="utf-8"))
+        except (OSError, SyntaxError, ValueError):
+            continue
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+                docstring = ast.get_docstring(node)
+                if docstring and len(docstring) > 200:  # short ones name arguments more than they say
+                    yield docstring

@@ -1,0 +1,99 @@
+"""From a configuration to everything that training and scoring need of its text."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from seq2seq.config import Config, Task
+from seq2seq.data.cache import cache_folder
+from seq2seq.data.corpus import Corpus, open_corpus
+from seq2seq.data.files import Pair, TextSource
+from seq2seq.data.filters import DropCounts, Filter
+from seq2seq.data.token_cache import TokenDataset, TokenStream, token_dataset, token_stream
+from seq2seq.data.tokenizer import Tokenizers
+from seq2seq.data.tokenizer_training import train_tokenizers
+from seq2seq.errors import DataError
+
+
+@dataclass
+class Prepared:
+    """A run's text, encoded.
+
+    Attributes:
+        corpus: the text itself.
+        tokenizers: text to ids.
+        train: a dataset for each entry of data.train; a language model's text is one stream.
+        valid: validation text, every line of it.
+        test: test text, every line of it; None without data.test.
+        drop_counts: training pairs read and left out, over all corpora; None for a language model.
+    """
+
+    corpus: Corpus
+    tokenizers: Tokenizers
+    train: list[TokenDataset] | TokenStream
+    valid: TokenDataset | TokenStream
+    test: TokenDataset | TokenStream | None
+    drop_counts: DropCounts | None
+
+    @property
+    def corpus_name(self) -> str:
+        """Where the training text comes from: files, hub or sample."""
+        return self.corpus.name
+
+    @property
+    def notice(self) -> str | None:
+        """What the user must know about the text, to be shown in a box; None when all is as asked."""
+        return self.corpus.notice
+
+    @cached_property
+    def valid_pairs(self) -> list[Pair]:
+        """(source, reference) texts of the validation set; a language model's source is empty."""
+        return list(self.corpus.valid)
+
+    @cached_property
+    def test_pairs(self) -> list[Pair] | None:
+        """(source, reference) texts of the test set, None without one."""
+        return None if self.corpus.test is None else list(self.corpus.test)
+
+
+def prepare(config: Config, *, tokenizers: Tokenizers | None = None) -> Prepared:
+    """Open, learn vocabularies, encode; all of it from the cache when nothing has changed.
+
+    Args:
+        config: of the run.
+        tokenizers: use these instead of learning them, as when a run goes on.
+
+    Raises:
+        DataError: the text or the cache cannot be used; the message says which, why, and what to do.
+    """
+    task, folder = config.task, cache_folder(config.data)
+    corpus = open_corpus(config.data, task=task)
+    if tokenizers is None:
+        tokenizers = train_tokenizers(config.tokenizer, corpus, task=task, cache_dir=folder)
+    if task is Task.language_modelling:
+        stream = token_stream(corpus.train, tokenizers, documents=corpus.documents, folder=folder)
+        valid = encode_text(corpus.valid, config, tokenizers)
+        test = encode_text(corpus.test, config, tokenizers) if corpus.test is not None else None
+        return Prepared(corpus, tokenizers, stream, valid, test, None)
+    ratio = config.data.max_length_ratio if task is Task.translation else None
+    rules = Filter(max_length=config.data.max_length, max_length_ratio=ratio)
+    train = [token_dataset(source, tokenizers, task=task, folder=folder, filter=rules) for source in corpus.train]
+    drops = sum((dataset.drops for dataset in train), DropCounts())
+    if drops.kept == 0:
+        names = ", ".join(source.name for source in corpus.train)
+        raise DataError(f"{names}: no training pair is left.\n{drops}")
+    return Prepared(
+        corpus,
+        tokenizers,
+        train,
+        encode_text(corpus.valid, config, tokenizers),
+        None if corpus.test is None else encode_text(corpus.test, config, tokenizers),
+        drops,
+    )
+
+
+def encode_text(source: TextSource, config: Config, tokenizers: Tokenizers) -> TokenDataset | TokenStream:
+    """Validation or test text: every line is kept, however long."""
+    folder = cache_folder(config.data)
+    if config.task is Task.language_modelling:
+        return token_stream([source], tokenizers, documents=config.data.documents, folder=folder)
+    return token_dataset(source, tokenizers, task=config.task, folder=folder)
