@@ -1,1 +1,152 @@
-"""Searches over one Decodable interface: greedy, beam, sampling."""
+"""Searches over one Decodable interface: greedy, beam, sampling.
+
+`search` runs the one that a DecodingConfig asks for; `generate` does so for one row, token by token.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+from torch import Tensor
+
+from seq2seq.config import DecodingConfig, Search
+from seq2seq.decoding.beam import beam_search
+from seq2seq.decoding.decodable import Decodable, DecodingState, Hypothesis, SearchResult, StateT
+from seq2seq.decoding.greedy import greedy_search, likeliest
+from seq2seq.decoding.length_penalty import FORMULAS
+from seq2seq.decoding.sample import drawer, sample_search, uniform_numbers
+from seq2seq.decoding.single import Choose, written_tokens
+
+__all__ = [
+    "FORMULAS",
+    "SEARCHES",
+    "Decodable",
+    "DecodingState",
+    "Hypothesis",
+    "SearchResult",
+    "beam_search",
+    "generate",
+    "greedy_search",
+    "sample_search",
+    "search",
+]
+
+SEARCHES: dict[Search, tuple[Callable[..., SearchResult], tuple[str, ...]]] = {
+    Search.greedy: (greedy_search, ()),
+    Search.beam: (beam_search, ("beam_size", "n_best")),
+    Search.sample: (sample_search, ("n_best", "temperature", "top_k", "top_p")),
+}
+"""Each search, and the settings of DecodingConfig that are its own."""
+
+
+def search(
+    model: Decodable[StateT],
+    state: StateT,
+    prompt: Tensor,
+    *,
+    config: DecodingConfig,
+    eos_id: int,
+    forbidden_ids: Sequence[int] = (),
+    max_length: int | Sequence[int] | Tensor,
+    seed: int = 0,
+    row_seeds: Sequence[int] | None = None,
+) -> SearchResult:
+    """Search as a configuration asks.
+
+    Args:
+        model: what predicts, in evaluation mode.
+        state: made by the model's `start`, one row for each of prompt's; it is used up.
+        prompt: ids before the first new token, (rows, prompt_length); a translation's is the start token alone.
+        config: which search, and its settings.
+        eos_id: the end token.
+        forbidden_ids: tokens never written (padding, start, unknown).
+        max_length: most new tokens, the end token included; one number, or one for each row.
+        seed: of sampling, 0 or more.
+        row_seeds: of each row, 0 or more (say, its line number), so that its draw is its own whatever rows are beside
+            it; None numbers the rows.
+
+    Returns:
+        for each row its hypotheses, best first, and its margin.
+
+    Raises:
+        ValueError: an argument out of range.
+        DecodingError: the model's output is not a number, or leaves no token to choose.
+    """
+    run, own = SEARCHES[config.search]
+    settings: dict[str, Any] = {name: getattr(config, name) for name in own}
+    if config.search is Search.sample:
+        settings.update(seed=seed, row_seeds=row_seeds)
+    return run(
+        model,
+        state,
+        prompt,
+        eos_id=eos_id,
+        forbidden_ids=forbidden_ids,
+        max_length=max_length,
+        min_length=config.min_length,
+        length_normalisation=config.length_normalisation,
+        length_penalty=config.length_penalty,
+        **settings,
+    )
+
+
+def generate(
+    model: Decodable[StateT],
+    state: StateT,
+    prompt: Tensor,
+    *,
+    config: DecodingConfig,
+    eos_id: int,
+    forbidden_ids: Sequence[int] = (),
+    max_length: int,
+    seed: int = 0,
+) -> Iterator[int]:
+    """Write on from a prompt; the tokens are those of `search` with the same arguments, without the end token.
+
+    Greedy and sampling yield each token as it is made, beam search all of them at the end. Of several samples
+    (n_best) the first drawn is written.
+
+    Args:
+        model: see search, as for all arguments.
+        state: has one row.
+        prompt: ids (1, prompt_length)
+        config: see search.
+        eos_id: see search.
+        forbidden_ids: see search.
+        max_length: most new tokens; that prompt and new tokens fit the model is the caller's to see to.
+        seed: see search.
+
+    Raises:
+        ValueError: prompt has not exactly one row, or an argument out of range.
+        DecodingError: see search.
+    """
+    if prompt.shape[0] != 1:
+        raise ValueError(f"prompt has {prompt.shape[0]} rows; generate writes one, use search for several")
+    if config.search is Search.beam:
+        found = search(
+            model,
+            state,
+            prompt,
+            config=config,
+            eos_id=eos_id,
+            forbidden_ids=forbidden_ids,
+            max_length=max_length,
+        )
+        yield from found.hypotheses[0][0].tokens
+        return
+    choose: Choose = likeliest
+    if config.search is Search.sample:
+        chance = uniform_numbers([0], seed=seed, draws=1, limits=[max_length]).to(prompt.device)
+        choose = drawer(chance, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
+    for tokens in written_tokens(
+        model,
+        state,
+        prompt,
+        choose=choose,
+        eos_id=eos_id,
+        forbidden_ids=forbidden_ids,
+        max_length=max_length,
+        min_length=config.min_length,
+    ):
+        token = int(tokens[0])
+        if token != eos_id:
+            yield token

@@ -1,0 +1,246 @@
+"""Beam search: the most probable ways to go on, followed side by side (Sutskever et al. 2014; Wu et al. 2016)."""
+
+import bisect
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from seq2seq.config import LengthNormalisation
+from seq2seq.decoding.decodable import NO_OUTPUT, Decodable, Hypothesis, SearchResult, StateT
+from seq2seq.decoding.greedy import greedy_search
+from seq2seq.decoding.length_penalty import penalty_table, row_limits
+from seq2seq.decoding.logits import NEVER, best_continuations, log_probabilities, precise
+from seq2seq.errors import DecodingError
+
+
+@torch.no_grad()
+def beam_search(
+    model: Decodable[StateT],
+    state: StateT,
+    prompt: Tensor,
+    *,
+    eos_id: int,
+    forbidden_ids: Sequence[int] = (),
+    max_length: int | Sequence[int] | Tensor,
+    min_length: int = 0,
+    length_normalisation: LengthNormalisation = LengthNormalisation.average,
+    length_penalty: float = 1.0,
+    beam_size: int = 5,
+    n_best: int = 1,
+) -> SearchResult:
+    """Follow the beam_size most probable live hypotheses of every sentence.
+
+    At every step all one-token continuations of a sentence's live hypotheses are ranked by log-probability. Those
+    among the first beam_size that are the end token finish; the first beam_size others live on. The n_best finished
+    ones by score are kept. A sentence is done when even the best live hypothesis could not enter them: log-probability
+    only falls, so its score can become log_prob / penalty(max_length) at best. At max_length the first beam_size
+    continuations are closed, the end token or not, and compete.
+
+    A beam of one is greedy search: once its only hypothesis has ended, nothing is left to follow.
+
+    Same as Hugging Face `generate` with num_beams=beam_size, early_stopping="never", max_new_tokens=max_length,
+    min_new_tokens=min_length, bad_words_ids=forbidden_ids (each in a list) and, for `average`, length_penalty=alpha,
+    0 for `none`; it has no `gnmt`. Differences: it keeps num_beams finished ones and goes on while any of them might be
+    displaced (the first n_best are the same); its defaults are early_stopping=False, which stops at a guess, and
+    a forced end token at the maximum length in Marian's configurations (forced_eos_token_id), where ours are cut and
+    say so; it decides in float32 whatever the model computes in.
+
+    Args:
+        model: what predicts.
+        state: has one row for each of prompt's; it is used up.
+        prompt: ids before the first new token, (rows, prompt_length).
+        eos_id: the end token.
+        forbidden_ids: tokens never written.
+        max_length: most new tokens, the end token included; one number, or one for each row.
+        min_length: fewest tokens before the end token; max_length prevails.
+        length_normalisation: with length_penalty, turns log-probabilities into scores; see length_penalty.py.
+        length_penalty: alpha of the same.
+        beam_size: live hypotheses of a sentence.
+        n_best: finished ones kept; at most beam_size.
+
+    Returns:
+        for each row up to n_best different hypotheses (fewer only when fewer exist).
+
+    Raises:
+        ValueError: an argument out of range.
+        DecodingError: the model's output is not a number, or leaves no token to choose.
+    """
+    if not 1 <= n_best <= beam_size:
+        raise ValueError(f"n_best ({n_best}) must be from 1 to beam_size ({beam_size})")
+    if beam_size == 1:
+        return greedy_search(
+            model,
+            state,
+            prompt,
+            eos_id=eos_id,
+            forbidden_ids=forbidden_ids,
+            max_length=max_length,
+            min_length=min_length,
+            length_normalisation=length_normalisation,
+            length_penalty=length_penalty,
+        )
+    device = prompt.device
+    limits = np.array(row_limits(max_length, prompt.shape[0]), dtype=np.int64)
+    longest = int(limits.max(initial=0))
+    penalties = penalty_table(longest, normalisation=length_normalisation, alpha=length_penalty)
+    forbidden = torch.tensor(forbidden_ids, dtype=torch.long, device=device)
+    forbidden_at_first = torch.tensor([*forbidden_ids, eos_id], dtype=torch.long, device=device)
+    may_end = torch.arange(2 * beam_size + 1, device=device) < beam_size
+    finished = [_Finished(n_best, penalties) for _ in limits]
+    trail = _Trail()
+
+    # Of the sentences still searched, in order:
+    active = np.arange(len(limits))
+    scores = torch.zeros(len(limits), 1, device=device, dtype=precise(device))  # log-probabilities of live hypotheses
+    last_penalty = scores.new_tensor([penalties[limit] for limit in limits])
+    to_beat = torch.full_like(last_penalty, NEVER)  # the worst score kept, once there are n_best
+    tokens = prompt
+    for length in range(1, longest + 1):
+        logits = model.step(tokens, state)
+        log_probs = log_probabilities(logits, forbidden=forbidden_at_first if length <= min_length else forbidden)
+        # Twice the beam, because up to beam_size of them end; and one, to see by how much it missed its place.
+        values, parents, words = best_continuations(log_probs.view(*scores.shape, -1), scores, 2 * beam_size + 1)
+        ends = (words == eos_id) & (values > NEVER)
+        live_values, places = values.masked_fill(ends, NEVER).topk(beam_size + 1, dim=1)
+        live = places[:, :beam_size]
+        at_limit = limits[active] == length
+
+        closing = ends & may_end
+        if at_limit.any():
+            # All, though no more than beam_size can be kept: the surplus shows how narrowly it was not.
+            cut = torch.from_numpy(at_limit).to(device)
+            closing[cut] = values[cut] > NEVER
+        if closing.any():
+            rows = closing.nonzero()[:, 0].tolist()
+            for row, *candidate in zip(rows, *(x[closing].tolist() for x in (values, parents, words)), strict=True):
+                finished[active[row]].add(_Candidate(*candidate), length)
+            to_beat = scores.new_tensor([finished[sentence].to_beat for sentence in active])
+
+        parents, words = parents.gather(1, live), words.gather(1, live)
+        trail.add(active, parents, words, np.where(at_limit, math.inf, _margins(values, ends, live_values)))
+        bound = live_values[:, 0] / last_penalty
+        done = (bound <= to_beat).cpu().numpy() | at_limit
+        going_on = torch.from_numpy(np.flatnonzero(~done)).to(device)
+        if done.any():
+            for row in np.flatnonzero(done & ~at_limit):
+                finished[active[row]].stop(float(bound[row]))
+            active = active[~done]
+            parents, words, live_values, to_beat, last_penalty = (
+                x[going_on] for x in (parents, words, live_values, to_beat, last_penalty)
+            )
+        if not len(active):
+            break
+        state.select((going_on.unsqueeze(1) * scores.shape[1] + parents).flatten())
+        scores, tokens = live_values[:, :beam_size], words.view(-1, 1)
+
+    return trail.result(finished, eos_id)
+
+
+def _margins(values: Tensor, ends: Tensor, live_values: Tensor) -> NDArray[np.float64]:
+    """By how much each sentence's step could have gone another way, in nats.
+
+    Two decisions: which hypotheses live on, and which end tokens are among the first beam_size.
+
+    Args:
+        values: of the candidates, best first, (sentences, 2 * beam_size + 1)
+        ends: which of them are end tokens.
+        live_values: of the beam_size + 1 best others.
+    """
+    beam_size = live_values.shape[1] - 1
+    lived = live_values[:, -2] - live_values[:, -1]
+    ended = values.masked_fill(~ends, math.inf)[:, :beam_size].amin(dim=1) - values[:, beam_size]
+    missed = values[:, beam_size - 1] - values.masked_fill(~ends, NEVER)[:, beam_size:].amax(dim=1)
+    # Not a number: minus infinity against itself, nothing against nothing.
+    gaps = torch.stack([lived, ended, missed]).nan_to_num(nan=math.inf, posinf=math.inf)
+    margins: NDArray[np.float64] = gaps.amin(dim=0).cpu().numpy()
+    return margins
+
+
+class _Candidate(NamedTuple):
+    log_prob: float
+    parent: int
+    """The beam it goes on from, of those alive before this step."""
+    token: int
+
+
+class _Finished:
+    """The n_best hypotheses of one sentence that have ended so far.
+
+    Args:
+        n_best: how many to keep.
+        penalties: by length; see penalty_table.
+    """
+
+    def __init__(self, n_best: int, penalties: list[float]) -> None:
+        self.n_best, self.penalties = n_best, penalties
+        self.best: list[tuple[float, int, _Candidate]] = []  # score, length, last token; best first
+        self.margin = math.inf
+
+    @property
+    def to_beat(self) -> float:
+        """The score that a further hypothesis must exceed."""
+        return self.best[-1][0] if len(self.best) == self.n_best else NEVER
+
+    def add(self, candidate: _Candidate, length: int) -> None:
+        """Keep a hypothesis that ended at this length, if it is among the best."""
+        entry = (candidate.log_prob / self.penalties[length], length, candidate)
+        bisect.insort(self.best, entry, key=lambda entry: -entry[0])
+        if len(self.best) > self.n_best:
+            lost = self.best.pop()
+            self.margin = min(self.margin, self._lead(self.best[-1], lost[0], lost[1]))
+
+    def stop(self, bound: float) -> None:
+        """Note that no live hypothesis can get a better score than bound."""
+        if self.best and bound > NEVER:
+            self.margin = min(self.margin, self._lead(self.best[-1], bound, self.best[-1][1]))
+
+    def final_margin(self) -> float:
+        """The narrowest of all decisions about what is kept and in which order."""
+        return min([self._lead(a, b[0], b[1]) for a, b in pairwise(self.best)] + [self.margin])
+
+    def _lead(self, entry: tuple[float, int, _Candidate], score: float, length: int) -> float:
+        # A change of e in a log-probability changes the score by e / penalty: the smaller penalty counts.
+        return (entry[0] - score) * min(self.penalties[entry[1]], self.penalties[length])
+
+
+class _Trail:
+    """Which hypotheses lived on from which, step by step: what their tokens can be read from."""
+
+    def __init__(self) -> None:
+        self.steps: list[tuple[NDArray[np.int64], Tensor, Tensor, NDArray[np.float64]]] = []
+
+    def add(self, sentences: NDArray[np.int64], parents: Tensor, words: Tensor, margins: NDArray[np.float64]) -> None:
+        """Note a step: numbers of the sentences, and of each the (sentences, beams) parents and tokens."""
+        self.steps.append((sentences, parents, words, margins))
+
+    def result(self, finished: list[_Finished], eos_id: int) -> SearchResult:
+        """Read the tokens of finished hypotheses."""
+        if not finished:
+            return SearchResult([], [])
+        shape = (len(self.steps), len(finished), self.steps[0][1].shape[1])
+        parents, words = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
+        margins = np.array([pool.final_margin() for pool in finished])
+        for step, (sentences, step_parents, step_words, margin) in enumerate(self.steps):
+            parents[step, sentences] = step_parents.cpu().numpy()
+            words[step, sentences] = step_words.cpu().numpy()
+            margins[sentences] = np.minimum(margins[sentences], margin)
+
+        def hypothesis(sentence: int, score: float, length: int, last: _Candidate) -> Hypothesis:
+            tokens, beam = [last.token], last.parent
+            for step in reversed(range(length - 1)):
+                tokens.append(int(words[step, sentence, beam]))
+                beam = int(parents[step, sentence, beam])
+            tokens.reverse()
+            ended = last.token == eos_id
+            return Hypothesis(tuple(tokens[:-1] if ended else tokens), score, last.log_prob, ended)
+
+        if not all(pool.best for pool in finished):
+            raise DecodingError(NO_OUTPUT)
+        hypotheses = [[hypothesis(sentence, *entry) for entry in pool.best] for sentence, pool in enumerate(finished)]
+        return SearchResult(hypotheses, margins.tolist())
