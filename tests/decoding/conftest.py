@@ -30,7 +30,9 @@ class Markov:
         self.rows: list[int] = []  # asked for, step by step
 
     @classmethod
-    def random(cls, seed: int, *, sentences: int = 1, positions: int = 5, vocab: int = 4, zeros: float = 0.0) -> "Markov":
+    def random(
+        cls, seed: int, *, sentences: int = 1, positions: int = 5, vocab: int = 4, zeros: float = 0.0
+    ) -> "Markov":
         """Zeros: the share of tokens whose probability is 0; the end token and the last one keep theirs."""
         generator = torch.Generator().manual_seed(seed)
         logits = 2 * torch.randn(sentences, positions, vocab, vocab, generator=generator, dtype=torch.float64)

@@ -44,9 +44,7 @@ def test_a_beam_as_wide_as_the_search_space_finds_the_best_of_all(toys, seed, le
     width = vocab**max_length
     result = run(toys, model, lengths, beam_size=width, n_best=width, max_length=max_length)
     for sentence, hypotheses in enumerate(result.hypotheses):
-        everything = toys.exhaustive(
-            model, sentence, max_length=max_length, penalty=penalty_of(lengths), vocab=vocab
-        )
+        everything = toys.exhaustive(model, sentence, max_length=max_length, penalty=penalty_of(lengths), vocab=vocab)
         assert_same(hypotheses, everything)
 
 
@@ -78,8 +76,10 @@ def test_same_as_a_search_that_never_stops_early(
         assert len(set(tokens)) == len(tokens)
         assert all(a.score >= b.score for a, b in zip(hypotheses, hypotheses[1:], strict=False))
         assert not any(set(t) & {toys.EOS, *forbidden} for t in tokens)
-        assert all(len(t) >= min(min_length, limit) and len(t) + h.finished <= limit
-                   for t, h in zip(tokens, hypotheses, strict=True))
+        assert all(
+            len(t) >= min(min_length, limit) and len(t) + h.finished <= limit
+            for t, h in zip(tokens, hypotheses, strict=True)
+        )
         assert all(h.finished or len(h.tokens) == limit for h in hypotheses)
 
 
@@ -154,7 +154,8 @@ def test_an_empty_batch_is_no_work(toys):
 def test_scores_are_sums_in_double_precision(toys, dtype):
     model = toys.Markov.random(3, positions=200, vocab=7)
     model.logits = model.logits.to(dtype)
-    [[best]], _ = (result := run(toys, model, beam_size=4, max_length=200, min_length=199)).hypotheses, None
+    result = run(toys, model, beam_size=4, max_length=200, min_length=199)
+    [[best]] = result.hypotheses
     exact = toys.Markov(model.logits.double())
     steps = [exact.log_prob(0, best.tokens[:at])[token] for at, token in enumerate(best.tokens)]
     assert best.log_prob == pytest.approx(sum(steps), abs=1e-4 if dtype == torch.float32 else 1e-10)
