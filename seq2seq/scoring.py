@@ -130,21 +130,22 @@ class Scorer:
         return {name: round(value, 6) for name, value in figures.items()}
 
     def final(self, model: nn.Module) -> dict[str, dict[str, Any]]:
-        """Figures of the validation and test text, decoded as config.decoding says, with confidence intervals."""
-        scores: dict[str, dict[str, Any]] = {}
-        for split in ("valid", "test"):
-            pairs = self.pairs(split)
-            if pairs is None:
-                continue
-            figures: dict[str, Any] = dict(self._loss(model, split, lambda: None).as_metrics())
-            sources, references = [source for source, _ in pairs], [reference for _, reference in pairs]
-            if self.config.task is Task.translation:
-                self.outputs[split] = self._translate(model, sources, self.config.decoding, lambda: None)
-                figures |= translation_scores(self.outputs[split], references, bootstrap=True)
-            elif self.config.task in (Task.classification, Task.tagging):
-                self.outputs[split] = self._translator(model).predict(sources)
-            scores[split] = figures
-        return scores
+        """`score` of the validation text and, where there is one, of the test text."""
+        splits = ["valid"] if self.prepared.test is None else ["valid", "test"]
+        return {split: self.score(model, split) for split in splits}
+
+    def score(self, model: nn.Module, split: str) -> dict[str, Any]:
+        """Figures of the valid or test text, decoded as config.decoding says, with confidence intervals."""
+        pairs = self.pairs(split)
+        assert pairs is not None
+        figures: dict[str, Any] = dict(self._loss(model, split, lambda: None).as_metrics())
+        sources, references = [source for source, _ in pairs], [reference for _, reference in pairs]
+        if self.config.task is Task.translation:
+            self.outputs[split] = self._translate(model, sources, self.config.decoding, lambda: None)
+            figures |= translation_scores(self.outputs[split], references, bootstrap=True)
+        elif self.config.task in (Task.classification, Task.tagging):
+            self.outputs[split] = self._translator(model).predict(sources)
+        return figures
 
     def pairs(self, split: str) -> list[tuple[str, str]] | None:
         """(source, reference) texts of valid or test; None where there is no such text."""

@@ -218,11 +218,13 @@ def average_newest(
     load_weights(model, mean_weights(map(read_weights, newest)), origin="the average")
     model.eval()
     metrics = scorer.validate(model, lambda: None)
-    value = metrics[trainer.watch]
-    better = is_better(trainer.watch, value, trainer.position.best)
-    say(f"average of {len(newest)} checkpoints: {trainer.watch} {value:.4g}{'  (best so far)' if better else ''}")
+    better = is_better(trainer.watch, metrics, trainer.position.best)
+    say(
+        f"average of {len(newest)} checkpoints: {trainer.watch} {metrics[trainer.watch]:.4g}"
+        f"{'  (best so far)' if better else ''}"
+    )
     if better:
-        trainer.position.best, trainer.position.best_step = value, trainer.position.step
+        trainer.position.best, trainer.position.best_step = metrics, trainer.position.step
         save(folder.best, model=model, weights=weights_of(model), metrics={"valid": metrics, "averaged": len(newest)})
 
 

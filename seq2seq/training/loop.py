@@ -26,11 +26,13 @@ Metrics = dict[str, float]
 LOWER_IS_BETTER = ("loss",)
 
 
-def is_better(metric: str, value: float, best: float | None) -> bool:
-    """Whether a metric's value beats the best so far."""
+def is_better(metric: str, metrics: Metrics, best: Metrics | None) -> bool:
+    """Whether the watched metric beats the best so far; the loss decides between equals."""
     if best is None:
         return True
-    return value < best if metric in LOWER_IS_BETTER else value > best
+    if metrics[metric] == best[metric]:
+        return metrics["loss"] < best["loss"]
+    return (metrics[metric] < best[metric]) == (metric in LOWER_IS_BETTER)
 
 
 class Epoch(Protocol):
@@ -68,7 +70,7 @@ class Position:
         seconds: wall-clock time of the run so far, over all its processes.
         validations: how many validations were due and done.
         validated_step: the step of the newest validation.
-        best: value of the watched metric in best/, and its step.
+        best: metrics of best/, and its step.
         without_gain: validations since then.
         validation_seconds: how long the newest validation took.
         interval: sums since the newest line of metrics.jsonl.
@@ -81,7 +83,7 @@ class Position:
     seconds: float = 0.0
     validations: int = 0
     validated_step: int = 0
-    best: float | None = None
+    best: Metrics | None = None
     best_step: int = 0
     without_gain: int = 0
     validation_seconds: float = 0.0
@@ -263,10 +265,9 @@ class Trainer:
             self._sums.leave_out(position.validation_seconds)
             position.validated_step = position.step
             position.validations += 1
-            value = metrics[self.watch]
-            better = is_better(self.watch, value, position.best)
+            better = is_better(self.watch, metrics, position.best)
             if better:
-                position.best, position.best_step, position.without_gain = value, position.step, 0
+                position.best, position.best_step, position.without_gain = metrics, position.step, 0
                 self.save(self.folder.best, model=self.model, metrics={"step": position.step, "valid": metrics})
             else:
                 position.without_gain += 1

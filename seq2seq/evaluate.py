@@ -1,0 +1,125 @@
+"""`python -m seq2seq.evaluate ckpt=FOLDER data=TEXT [decoding=greedy|beam|sample]`: score a checkpoint on a text.
+
+Writes the translations and the scores beside each other, and the scores as one line of JSON to stdout.
+"""
+
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import hydra
+from omegaconf import DictConfig
+
+from seq2seq.checkpoint import load_checkpoint
+from seq2seq.config import Config, DecodingConfig, Precision, to_dict
+from seq2seq.configure import check, checked, conf_dir, fail, register_schemas
+from seq2seq.data.corpus import Corpus, open_text
+from seq2seq.data.prepare import Prepared, encode_text
+from seq2seq.device import resolve_device, resolve_precision, set_threads
+from seq2seq.errors import ConfigError, Seq2SeqError
+from seq2seq.files import write_json, write_text
+from seq2seq.scoring import Scorer
+
+PROGRAM = "python -m seq2seq.evaluate"
+
+
+@dataclass(slots=True)
+class EvaluateConfig:
+    """What is scored on what, and how output is searched for."""
+
+    ckpt: str = ""
+    """Checkpoint folder, or a run folder that holds best/ or last/."""
+    data: str = ""
+    """A text spec (see config.DataConfig), or valid or test: the text that the run was validated or tested on."""
+    output_dir: str | None = None
+    """Where scores and translations are written; null: CKPT/../evaluation."""
+    device: str = "auto"
+    precision: Precision = Precision.auto
+    threads: int | None = None
+    """CPU threads; null uses every core this process may use."""
+    seed: int = 1
+    """Of decoding=sample."""
+    decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+    def problems(self) -> Iterator[str]:
+        """Sentences on impossible values, each naming the key, the value and the fix."""
+        if not self.ckpt:
+            yield "ckpt is not set; name a checkpoint folder, for example ckpt=runs/wmt_small/best."
+        if not self.data:
+            yield "data is not set; name a text, for example data=test or data=corpus/test."
+        if self.threads is not None and self.threads < 1:
+            yield f"threads ({self.threads}) must be at least 1, or null for all."
+        if self.decoding.n_best != 1:
+            yield f"decoding.n_best ({self.decoding.n_best}) must be 1: one translation of each line is scored."
+        yield from self.decoding.problems()
+
+
+def run(settings: EvaluateConfig) -> dict[str, Any]:
+    """Score a checkpoint.
+
+    Returns:
+        The scores, as written to scores.json.
+
+    Raises:
+        Seq2SeqError: something the user can mend.
+    """
+    device = resolve_device(settings.device)
+    dtype = resolve_precision(settings.precision, device)
+    set_threads(settings.threads)
+    checkpoint = load_checkpoint(settings.ckpt, device=device)
+    config: Config = dataclasses.replace(checkpoint.config, decoding=settings.decoding, seed=settings.seed)
+    spec = settings.data
+    if spec in ("valid", "test"):
+        spec = getattr(config.data, spec)
+        if spec is None:
+            raise ConfigError(f"data={settings.data}: the run had no data.{settings.data}; name a text instead.")
+    text = open_text(spec, config.data, task=config.task, key="data.test")
+    encoded = encode_text(text, config, checkpoint.tokenizers)
+    corpus = Corpus([text], text, text, "files", documents=config.data.documents)
+    prepared = Prepared(corpus, checkpoint.tokenizers, [], encoded, encoded, None)
+    scorer = Scorer(config, prepared, dtype=dtype)
+    scores = {"test": scorer.score(checkpoint.model, "test")}
+    for line in scorer.describe("test", scores):
+        print(line, file=sys.stderr)
+    folder = Path(settings.output_dir) if settings.output_dir else checkpoint.folder.parent / "evaluation"
+    result = {**scores["test"], "ckpt": str(checkpoint.folder), "data": spec, "decoding": to_dict(settings.decoding)}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if "test" in scorer.outputs:
+            write_text(folder / "translations.txt", "".join(f"{line}\n" for line in scorer.outputs["test"]))
+        write_json(folder / "scores.json", result)
+    except OSError as error:
+        raise ConfigError(
+            f"output_dir={folder}: cannot be written ({error.strerror or error}); choose another."
+        ) from error
+    print(f"scores and output are in {folder}", file=sys.stderr)
+    return result
+
+
+@hydra.main(version_base="1.3", config_path=conf_dir(), config_name="evaluate")
+def _hydra_main(composed: DictConfig) -> None:
+    try:
+        print(json.dumps(run(checked(composed, EvaluateConfig)), ensure_ascii=False))
+    except Seq2SeqError as error:
+        sys.exit(fail(PROGRAM, error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def main() -> None:
+    """Check the command line, then let Hydra run it."""
+    register_schemas(evaluate_schema=EvaluateConfig)
+    if not any(argument.startswith("-") for argument in sys.argv[1:]):
+        try:
+            check("evaluate", sys.argv[1:], EvaluateConfig)
+        except ConfigError as error:
+            sys.exit(fail(PROGRAM, error))
+    _hydra_main()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,228 @@
+"""The real training command on text that the tests make: it learns, stops, goes on, and refuses what cannot be."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import torch
+
+from seq2seq.configure import check, register_schemas
+from seq2seq.errors import Seq2SeqError
+from seq2seq.train import run
+
+TINY = [
+    "model=small", "model.encoder_layers=1", "model.decoder_layers=1", "model.dim=32", "model.num_heads=2",
+    "model.feed_forward_dim=64", "tokenizer.kind=characters", "tokenizer.vocab_size=null", "data.source_language=in",
+    "data.target_language=out", "training.batch_tokens=256", "training.threads=1", "training.tensorboard=false",
+    "training.log_every=3", "decoding=greedy", "device=cpu", "precision=float32",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Digits and their reversal."""
+    folder = tmp_path_factory.mktemp("corpus")
+    generator = random.Random(3)
+    for split, count in (("train", 1500), ("valid", 40), ("test", 40)):
+        lines = ["".join(generator.choices("0123456789", k=generator.randint(2, 6))) for _ in range(count)]
+        (folder / f"{split}.in").write_text("".join(f"{line}\n" for line in lines))
+        (folder / f"{split}.out").write_text("".join(f"{line[::-1]}\n" for line in lines))
+    return folder
+
+
+def arguments(corpus: Path, run_dir: Path, *more: str) -> list[str]:
+    texts = [f"data.{split}={corpus}/{split}" for split in ("train", "valid", "test")]
+    return [*TINY, *texts, f"run_dir={run_dir}", f"data.cache_dir={corpus}/cache", *more]
+
+
+def train(*overrides: str) -> dict[str, object]:
+    register_schemas()
+    return run(check("train", list(overrides)))
+
+
+def command(*overrides: str, **options: object) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "seq2seq.train", *overrides], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, **options,  # type: ignore[call-overload, no-any-return]
+    )  # fmt: skip
+
+
+def weights(folder: Path) -> dict[str, torch.Tensor]:
+    return safetensors.torch.load_file(folder / "model.safetensors") | safetensors.torch.load_file(
+        folder / "training" / "state.safetensors"
+    )
+
+
+def assert_same(left: Path, right: Path) -> None:
+    ours, theirs = weights(left), weights(right)
+    assert ours.keys() == theirs.keys()
+    for name, tensor in ours.items():
+        assert torch.equal(tensor, theirs[name]), name
+
+
+def figures(run_dir: Path) -> list[dict[str, object]]:
+    """metrics.jsonl without what depends on the clock."""
+    records = [json.loads(line) for line in (run_dir / "metrics.jsonl").read_text().splitlines()]
+    return [{k: v for k, v in record.items() if k not in ("seconds", "tokens_per_second")} for record in records]
+
+
+def test_learns_to_reverse_digits(corpus: Path, tmp_path: Path) -> None:
+    more = ["training.steps=1000", "training.early_stopping=chrf", "training.learning_rate=4e-3", "training.warmup_steps=50", "training.schedule=linear",
+            "training.validate_every=500", "model.dropout=0", "model.embedding_dropout=0"]  # fmt: skip
+    final = train(*arguments(corpus, tmp_path / "run", *more))
+    assert final["corpus"] == "files"
+    test = final["test"]
+    assert isinstance(test, dict)
+    assert test["chrf"] > 98
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["test"]["bleu"] == test["bleu"]
+    assert (tmp_path / "run" / "curves.png").read_bytes().startswith(b"\x89PNG")
+    assert "nrefs:1|" in test["bleu_signature"]
+
+
+OPTIONS = {
+    "plain": [],
+    "accumulation": ["training.accumulation=3"],
+    "average": ["training.ema_decay=0.9"],
+    "checkpoints": ["training.keep_checkpoints=2", "training.average_checkpoints=3"],
+}
+
+
+@pytest.mark.parametrize("options", OPTIONS.values(), ids=OPTIONS)
+def test_going_on_equals_never_stopping(
+    corpus: Path, tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = ["training.steps=20", "training.save_every=4", "training.validate_every=7", "training.warmup_steps=5", *options]
+    train(*arguments(corpus, tmp_path / "whole", *more))
+
+    from seq2seq.training.loop import Trainer
+
+    real, stops = Trainer._step, iter([3, 9, 10, 15])
+    stop = next(stops)
+
+    class PowerLoss(Exception):
+        pass
+
+    def step(self: Trainer, log: object) -> None:
+        nonlocal stop
+        if self.position.step == stop:
+            stop = next(stops, -1)
+            raise PowerLoss
+        real(self, log)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "_step", step)
+    for _ in range(4):
+        with pytest.raises(PowerLoss):
+            train(*arguments(corpus, tmp_path / "cut", *more))
+    train(*arguments(corpus, tmp_path / "cut", *more))
+    assert_same(tmp_path / "whole" / "last", tmp_path / "cut" / "last")
+    assert figures(tmp_path / "whole") == figures(tmp_path / "cut")
+    best = [safetensors.torch.load_file(tmp_path / name / "best" / "model.safetensors") for name in ("whole", "cut")]
+    assert all(torch.equal(tensor, best[1][name]) for name, tensor in best[0].items())
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
+def test_signals_lose_nothing(corpus: Path, tmp_path: Path, number: signal.Signals) -> None:
+    more = ["training.steps=150", "training.save_every=10", "training.validate_every=60", "training.log_every=1"]
+    train(*arguments(corpus, tmp_path / "whole", *more))
+    process = command(*arguments(corpus, tmp_path / "cut", *more))
+    lines = tmp_path / "cut" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not (lines.exists() and lines.read_text().count("\n") > 25):
+        assert process.poll() is None and time.monotonic() < deadline, process.communicate()
+        time.sleep(0.01)
+    os.kill(process.pid, number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == (-number if number == signal.SIGKILL else 128 + number)
+    if number != signal.SIGKILL:
+        assert "Go on with the same command" in errors
+        assert "Traceback" not in errors
+    train(*arguments(corpus, tmp_path / "cut", *more))
+    assert_same(tmp_path / "whole" / "last", tmp_path / "cut" / "last")
+    assert figures(tmp_path / "whole") == figures(tmp_path / "cut")
+
+
+def test_damaged_last_gives_way_to_the_one_before(corpus: Path, tmp_path: Path) -> None:
+    more = ["training.steps=12", "training.save_every=4", "training.validate_every=100"]
+    train(*arguments(corpus, tmp_path / "whole", *more))
+    train(*arguments(corpus, tmp_path / "cut", *more))
+    file = tmp_path / "cut" / "last" / "model.safetensors"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+    train(*arguments(corpus, tmp_path / "cut", *more))
+    assert_same(tmp_path / "whole" / "last", tmp_path / "cut" / "last")
+    assert (tmp_path / "cut" / "damaged-last").is_dir()
+
+
+def test_accumulation_is_one_larger_batch(corpus: Path, tmp_path: Path) -> None:
+    """The gradient of a step does not depend on how its sentences are cut into micro-batches."""
+    from seq2seq.config import Config
+    from seq2seq.data.batch import Batch
+    from seq2seq.model.build import build_model
+    from seq2seq.training.loss import batch_loss
+
+    config: Config = check("train", arguments(corpus, tmp_path))
+    torch.manual_seed(0)
+    model = build_model(config.model, task=config.task, source_vocab_size=14, target_vocab_size=14).double().eval()
+    source, target = torch.randint(4, 14, (8, 5)), torch.randint(4, 14, (8, 7))
+    target[4:, 5:] = -100
+    target_in = target.clamp(min=0)
+
+    def batch(rows: slice) -> Batch:
+        count = int((target[rows] != -100).sum())
+        return Batch(source[rows], None, target_in[rows], target[rows], count)
+
+    gradients = []
+    for cuts in ([slice(0, 8)], [slice(0, 4), slice(4, 8)]):
+        model.zero_grad()
+        batches = [batch(rows) for rows in cuts]
+        tokens = sum(part.num_tokens for part in batches)
+        for part in batches:
+            (batch_loss(model, part, label_smoothing=0.1)[0] / tokens).backward()
+        gradients.append({name: parameter.grad.clone() for name, parameter in model.named_parameters()})  # type: ignore[union-attr]
+    for name, gradient in gradients[0].items():
+        torch.testing.assert_close(gradient, gradients[1][name], rtol=1e-10, atol=1e-12)
+
+
+def test_another_setting_or_text_is_not_gone_on_with(corpus: Path, tmp_path: Path) -> None:
+    more = ["training.steps=3", "training.save_every=3", "training.validate_every=100"]
+    train(*arguments(corpus, tmp_path / "run", *more))
+    with pytest.raises(Seq2SeqError, match=r"training.learning_rate \(0.001 there, 0.5 now\)"):
+        train(*arguments(corpus, tmp_path / "run", *more, "training.learning_rate=0.5"))
+    with pytest.raises(Seq2SeqError, match="training.resume=never"):
+        train(*arguments(corpus, tmp_path / "run", *more, "training.resume=never"))
+
+
+def test_a_changed_corpus_is_not_gone_on_with(tmp_path: Path) -> None:
+    for split in ("train", "valid"):
+        for side in ("in", "out"):
+            (tmp_path / f"{split}.{side}").write_text("1 2\n2 1\n3 4\n" * 30)
+    more = [*TINY, f"data.train={tmp_path}/train", f"data.valid={tmp_path}/valid", f"run_dir={tmp_path}/run",
+            f"data.cache_dir={tmp_path}/cache", "training.steps=3", "training.validate_every=100"]  # fmt: skip
+    train(*more)
+    with (tmp_path / "train.in").open("a") as one, (tmp_path / "train.out").open("a") as other:
+        one.write("4 3\n")
+        other.write("3 4\n")
+    with pytest.raises(Seq2SeqError, match="training text has changed"):
+        train(*more)
+
+
+def test_the_command_line_answers_in_sentences(tmp_path: Path) -> None:
+    for overrides, sentence in (
+        ([], "no recipe and no data.train"),
+        (["+recipe=wmt_smal"], "did you mean wmt_small?"),
+        (["data.train=x", "data.valid=y", "data.source_language=a", "data.target_language=b", f"run_dir={tmp_path}/r"], "data.train"),
+    ):  # fmt: skip
+        process = command(*overrides)
+        output, errors = process.communicate(timeout=60)
+        assert process.returncode == 2
+        assert sentence in errors
+        assert "Traceback" not in errors + output
+    assert "+recipe=shakespeare_lm" in command().communicate(timeout=60)[0]
