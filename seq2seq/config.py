@@ -7,6 +7,8 @@ sees only these dataclasses, never a Hydra object.
 import dataclasses
 import difflib
 import json
+import math
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -15,6 +17,10 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from seq2seq.errors import ConfigError
+from seq2seq.ranges import number, outside_ranges, without_effect
+
+DEVICE = "auto|cpu|mps|cuda(:[0-9]+)?"
+"""What a device may be called, as a regular expression."""
 
 
 class Task(str, Enum):
@@ -156,27 +162,27 @@ class LengthNormalisation(str, Enum):
 class ModelConfig:
     """Shape of the model; 0 decoder layers make it encoder-only, 0 encoder layers decoder-only."""
 
-    encoder_layers: int = 6
+    encoder_layers: int = number(6, at_least=0)
     """Layers of the encoder; 0 makes a decoder-only language model."""
-    decoder_layers: int = 6
+    decoder_layers: int = number(6, at_least=0)
     """Layers of the decoder; 0 makes an encoder-only classifier or tagger."""
-    dim: int = 512
+    dim: int = number(512, at_least=1)
     """Width of embeddings and residual stream."""
-    num_heads: int = 8
+    num_heads: int = number(8, at_least=1)
     """Query heads of every attention."""
-    num_kv_heads: int | None = None
+    num_kv_heads: int | None = number(None, at_least=1)
     """Key/value heads: num_heads (null) is multi-head, 1 multi-query, a divisor of num_heads grouped-query."""
-    feed_forward_dim: int = 2048
+    feed_forward_dim: int = number(2048, at_least=1)
     """Inner width of the feed-forward block."""
     feed_forward: FeedForward = FeedForward.relu
     positions: Positions = Positions.sinusoidal
-    max_length: int = 1024
+    max_length: int = number(1024, at_least=1)
     """Tokens a learned position table holds; the context of a language model."""
     norm: Norm = Norm.layer_norm
     norm_placement: NormPlacement = NormPlacement.pre
     bias: bool = True
     """Biases in linear layers and LayerNorm."""
-    attention_window: int | None = None
+    attention_window: int | None = number(None, at_least=1)
     """Self-attention sees this many positions each side (behind, in a decoder); null sees all."""
     window_layers: WindowLayers = WindowLayers.all
     """Which layers are local; needs attention_window."""
@@ -184,48 +190,38 @@ class ModelConfig:
     scale_embeddings: bool = True
     """Multiply embeddings by sqrt(dim) (Vaswani et al. 2017, section 3.4)."""
     initialisation: Initialisation = Initialisation.xavier
-    dropout: float = 0.1
+    dropout: float = number(0.1, at_least=0, below=1)
     """On each sublayer's output, before the residual sum."""
-    attention_dropout: float = 0.0
+    attention_dropout: float = number(0.0, at_least=0, below=1)
     """On attention weights."""
-    activation_dropout: float = 0.0
+    activation_dropout: float = number(0.0, at_least=0, below=1)
     """Inside the feed-forward block."""
-    embedding_dropout: float = 0.1
+    embedding_dropout: float = number(0.1, at_least=0, below=1)
     """On the sum of embeddings and positions."""
     pooling: Pooling = Pooling.mean
     """How a classifier makes one vector of a sequence."""
 
     def problems(self) -> Iterator[str]:
         """Sentences on impossible values, each naming the key, the value and the fix."""
-        for name in ("encoder_layers", "decoder_layers"):
-            if getattr(self, name) < 0:
-                yield f"model.{name} ({getattr(self, name)}) must be 0 or more."
+        yield from outside_ranges(self, "model.")
         if self.encoder_layers == 0 and self.decoder_layers == 0:
             yield "model.encoder_layers and model.decoder_layers are both 0; give at least one of them a layer."
-        for name in ("dim", "num_heads", "feed_forward_dim", "max_length"):
-            if getattr(self, name) < 1:
-                yield f"model.{name} ({getattr(self, name)}) must be at least 1."
-        if self.dim >= 1 and self.num_heads >= 1 and self.dim % self.num_heads:
+        if self.num_heads >= 1 and self.dim % self.num_heads:
             yield f"model.dim ({self.dim}) must be a multiple of model.num_heads ({self.num_heads})."
-        elif self.positions is Positions.rotary and (self.dim // max(self.num_heads, 1)) % 2:
+        elif self.num_heads >= 1 and self.positions is Positions.rotary and self.dim // self.num_heads % 2:
             yield (
                 f"model.positions=rotary turns pairs of numbers, but model.dim / model.num_heads is "
                 f"{self.dim // self.num_heads}; make it even."
             )
         if self.positions is Positions.sinusoidal and self.dim % 2:
             yield f"model.positions=sinusoidal needs an even model.dim, not {self.dim}."
-        if self.num_kv_heads is not None and (self.num_kv_heads < 1 or self.num_heads % self.num_kv_heads):
+        if self.num_kv_heads is not None and self.num_kv_heads >= 1 and self.num_heads % self.num_kv_heads:
             yield (
                 f"model.num_kv_heads ({self.num_kv_heads}) must divide model.num_heads ({self.num_heads}); "
                 "null means as many."
             )
-        if self.attention_window is not None and self.attention_window < 1:
-            yield f"model.attention_window ({self.attention_window}) must be at least 1, or null for full attention."
-        if self.attention_window is None and self.window_layers is not WindowLayers.all:
-            yield "model.window_layers has no effect without model.attention_window; set the window or leave it out."
-        for name in ("dropout", "attention_dropout", "activation_dropout", "embedding_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                yield f"model.{name} ({getattr(self, name)}) must be at least 0 and below 1."
+        if self.attention_window is None:
+            yield from without_effect(self, "model.", ["window_layers"], "without model.attention_window")
 
 
 @dataclass(slots=True)
@@ -254,23 +250,24 @@ class DataConfig:
     """Column of a JSON-lines file or hub dataset; null means the language code or, under it, translation.<code>."""
     target_field: str | None = None
     when_offline: WhenOffline = WhenOffline.sample
-    max_pairs: int | None = None
+    max_pairs: int | None = number(None, at_least=1)
     """Read only this many training pairs; null reads all. With a hub corpus, no more than these are downloaded."""
     streaming: bool = True
     """Read hub datasets as a stream instead of downloading them whole first."""
     documents: Documents = Documents.line
     """Language models: is each line of a text file a document, or the whole file one?"""
-    valid_fraction: float = 0.1
+    valid_fraction: float = number(0.1, above=0, below=1)
     """Language models without data.valid: the share of the training text, at its end, kept for validation."""
-    max_length: int = 128
+    max_length: int = number(128, at_least=2)
     """Longest side of a training pair, in tokens (end token included); longer pairs are dropped and counted."""
-    max_length_ratio: float = 4.0
+    max_length_ratio: float = number(4.0, at_least=1)
     """Training pairs whose sides differ in tokens by more than this factor (plus 8 tokens) are dropped and counted."""
     cache_dir: str | None = None
     """Where token ids are kept; null means ~/.cache/seq2seq."""
 
     def problems(self) -> Iterator[str]:
         """Sentences on impossible values, each naming the key, the value and the fix."""
+        yield from outside_ranges(self, "data.")
         for name in ("train", "valid", "test"):
             spec = getattr(self, name)
             parts = spec if isinstance(spec, list) else [spec]
@@ -278,23 +275,15 @@ class DataConfig:
                 yield f"data.{name} ({spec!r}) must be a text spec (a string){' or a list' if name == 'train' else ''}."
             elif isinstance(spec, list) and name != "train":
                 yield f"data.{name} takes one text spec, not a list of {len(spec)}."
-            elif isinstance(spec, list) and not spec:
-                yield "data.train is an empty list; name at least one text spec."
+            elif spec == [] or "" in parts:
+                yield f"data.{name} is empty; name a text spec{' or leave it out' if name != 'train' else ''}."
         if self.train is None:
             yield "data.train is not set; name the training text, for example data.train=corpus/train."
         count = len(self.train) if isinstance(self.train, list) else 1
         if self.weights is not None and len(self.weights) != count:
             yield f"data.weights has {len(self.weights)} numbers for {count} entries of data.train; give one each."
-        if self.weights is not None and any(weight <= 0 for weight in self.weights):
-            yield f"data.weights ({self.weights}) must all be above 0."
-        if self.max_pairs is not None and self.max_pairs < 1:
-            yield f"data.max_pairs ({self.max_pairs}) must be at least 1, or null for all."
-        if not 0 < self.valid_fraction < 1:
-            yield f"data.valid_fraction ({self.valid_fraction}) must be between 0 and 1."
-        if self.max_length < 2:
-            yield f"data.max_length ({self.max_length}) must be at least 2 tokens."
-        if self.max_length_ratio < 1:
-            yield f"data.max_length_ratio ({self.max_length_ratio}) must be at least 1."
+        if self.weights is not None and not all(0 < weight < math.inf for weight in self.weights):
+            yield f"data.weights ({self.weights}) must all be finite and above 0."
 
 
 @dataclass(slots=True)
@@ -302,21 +291,22 @@ class TokenizerConfig:
     """How text becomes ids; trained on the training text and stored in the checkpoint."""
 
     kind: TokenizerKind = TokenizerKind.unigram
-    vocab_size: int | None = 8000
+    vocab_size: int | None = number(8000, at_least=16)
     """Entries of a unigram or BPE vocabulary, special tokens included; null for characters and bytes."""
     joint: bool = True
     """One vocabulary for both languages; false makes one each, of vocab_size."""
-    character_coverage: float = 0.9995
+    character_coverage: float = number(0.9995, at_least=0.9, at_most=1)
     """Share of the text's characters that get an entry of their own (unigram and BPE)."""
     byte_fallback: bool = True
     """Spell characters outside the vocabulary as bytes instead of <unk> (unigram and BPE)."""
     user_symbols: list[str] = field(default_factory=list)
     """Strings that are always one token (unigram and BPE)."""
-    training_lines: int = 60000
+    training_lines: int = number(60000, at_least=100)
     """Sentences sampled from the training text to learn the vocabulary from (unigram and BPE)."""
 
     def problems(self) -> Iterator[str]:
         """Sentences on impossible values, each naming the key, the value and the fix."""
+        yield from outside_ranges(self, "tokenizer.")
         learned = self.kind in (TokenizerKind.unigram, TokenizerKind.bpe)
         if learned and self.vocab_size is None:
             yield f"tokenizer.vocab_size is not set; tokenizer.kind={self.kind.value} needs one, for example 8000."
@@ -325,102 +315,76 @@ class TokenizerConfig:
                 f"tokenizer.vocab_size ({self.vocab_size}) has no effect with tokenizer.kind={self.kind.value}; "
                 "set it to null."
             )
-        if not learned and self.user_symbols:
-            yield f"tokenizer.user_symbols has no effect with tokenizer.kind={self.kind.value}; leave it empty."
-        if learned and self.vocab_size is not None and self.vocab_size < 16:
-            yield f"tokenizer.vocab_size ({self.vocab_size}) must be at least 16."
-        if not 0.9 <= self.character_coverage <= 1:
-            yield f"tokenizer.character_coverage ({self.character_coverage}) must be from 0.9 to 1."
-        if self.training_lines < 100:
-            yield f"tokenizer.training_lines ({self.training_lines}) must be at least 100."
+        if not learned:
+            names = ["character_coverage", "byte_fallback", "user_symbols", "training_lines"]
+            yield from without_effect(self, "tokenizer.", names, f"with tokenizer.kind={self.kind.value}")
 
 
 @dataclass(slots=True)
 class TrainingConfig:
     """The recipe: how long, how fast, how checked, how saved."""
 
-    steps: int | None = 100_000
+    steps: int | None = number(100_000, at_least=1)
     """Optimiser steps; null leaves the end to training.minutes."""
-    minutes: float | None = None
+    minutes: float | None = number(None, above=0)
     """Wall-clock budget in minutes, validation included; the learning-rate schedule is spread over it."""
-    batch_tokens: int = 4096
+    batch_tokens: int = number(4096, at_least=1)
     """Padded tokens of the longer side in one micro-batch; a language model's tokens."""
-    accumulation: int = 1
+    accumulation: int = number(1, at_least=1)
     """Micro-batches an optimiser step; the loss is divided by the global number of target tokens."""
-    learning_rate: float = 1e-3
+    learning_rate: float = number(1e-3, above=0)
     """Peak learning rate, reached after warm-up."""
     schedule: Schedule = Schedule.inverse_sqrt
-    warmup_steps: int = 1000
+    warmup_steps: int = number(1000, at_least=0)
     """Steps of linear warm-up; with training.minutes at most a tenth of the budget."""
-    final_learning_rate: float = 0.0
+    final_learning_rate: float = number(0.0, at_least=0, at_most=1)
     """Where the cosine and linear schedules end, as a share of learning_rate."""
-    beta1: float = 0.9
-    beta2: float = 0.98
-    epsilon: float = 1e-9
-    weight_decay: float = 0.0
+    beta1: float = number(0.9, at_least=0, below=1)
+    beta2: float = number(0.98, at_least=0, below=1)
+    epsilon: float = number(1e-9, above=0)
+    weight_decay: float = number(0.0, at_least=0)
     """AdamW's; applied to matrices only, not to norms, biases and embeddings."""
-    label_smoothing: float = 0.1
+    label_smoothing: float = number(0.1, at_least=0, below=1)
     """Share of probability spread evenly over the vocabulary (Szegedy et al. 2016)."""
-    clip_norm: float = 1.0
+    clip_norm: float = number(1.0, at_least=0)
     """Largest norm of the whole gradient; 0 does not clip."""
-    ema_decay: float | None = None
+    ema_decay: float | None = number(None, above=0, below=1)
     """Decay of an exponential moving average of the weights, validated and saved as best; null keeps none."""
-    average_checkpoints: int = 0
+    average_checkpoints: int = number(0, at_least=0)
     """Average the newest this many kept checkpoints at the end and take the result as best if it scores better."""
-    validate_every: int = 1000
+    validate_every: int = number(1000, at_least=1)
     """Steps between validations (loss, and for translation BLEU and chrF by real decoding); with
     training.minutes null. With training.minutes, see validations."""
-    validations: int = 10
+    validations: int = number(10, at_least=1)
     """How many validations training.minutes holds, evenly spread; used instead of validate_every."""
-    valid_lines: int | None = None
+    valid_lines: int | None = number(None, at_least=1)
     """Decode only the first this many validation lines; null decodes all."""
     early_stopping: str | None = None
     """Metric to watch: bleu, chrf, loss or accuracy; null picks the task's own for best/ and never stops early."""
-    patience: int = 0
+    patience: int = number(0, at_least=0)
     """Validations without a better early_stopping metric before the run stops; 0 never stops."""
-    save_every: int = 1000
+    save_every: int = number(1000, at_least=1)
     """Steps between checkpoints of the full training state in last/."""
-    keep_checkpoints: int = 1
+    keep_checkpoints: int = number(1, at_least=0)
     """Checkpoints older than last/ to keep, under checkpoints/."""
-    log_every: int = 50
+    log_every: int = number(50, at_least=1)
     """Steps between lines in metrics.jsonl."""
     resume: Resume = Resume.auto
-    threads: int | None = None
+    threads: int | None = number(None, at_least=1)
     """CPU threads; null uses every core this process may use."""
-    sample_lines: int = 5
+    sample_lines: int = number(5, at_least=0)
     """Source / reference / translation triples shown at the end; a language model's lines of sample text."""
     tensorboard: bool = True
     """Write TensorBoard scalars into the run folder."""
 
     def problems(self) -> Iterator[str]:
         """Sentences on impossible values, each naming the key, the value and the fix."""
+        yield from outside_ranges(self, "training.")
         if self.steps is None and self.minutes is None:
             yield "training.steps and training.minutes are both null; set one, so that the run has an end."
-        if self.minutes is not None and self.minutes <= 0:
-            yield f"training.minutes ({self.minutes}) must be above 0, or null."
-        for name in ("steps", "threads", "valid_lines", "batch_tokens", "accumulation", "validate_every", "validations",
-                     "save_every", "log_every"):
-            value = getattr(self, name)
-            if value is not None and value < 1:
-                yield f"training.{name} ({value}) must be at least 1."
-        for name in ("warmup_steps", "average_checkpoints", "patience", "keep_checkpoints", "sample_lines",
-                     "clip_norm", "weight_decay"):
-            if getattr(self, name) < 0:
-                yield f"training.{name} ({getattr(self, name)}) must be 0 or more."
-        if self.learning_rate <= 0:
-            yield f"training.learning_rate ({self.learning_rate}) must be above 0."
-        for name in ("beta1", "beta2", "label_smoothing"):
-            if not 0 <= getattr(self, name) < 1:
-                yield f"training.{name} ({getattr(self, name)}) must be at least 0 and below 1."
-        if not 0 <= self.final_learning_rate <= 1:
-            yield f"training.final_learning_rate ({self.final_learning_rate}) is a share; it must be from 0 to 1."
-        if self.final_learning_rate and self.schedule in (Schedule.inverse_sqrt, Schedule.constant):
-            yield (
-                f"training.final_learning_rate has no effect with training.schedule={self.schedule.value}; "
-                "set it to 0 or choose cosine or linear."
-            )
-        if self.ema_decay is not None and not 0 < self.ema_decay < 1:
-            yield f"training.ema_decay ({self.ema_decay}) must be between 0 and 1, or null."
+        if self.schedule in (Schedule.inverse_sqrt, Schedule.constant):
+            where = f"with training.schedule={self.schedule.value}"
+            yield from without_effect(self, "training.", ["final_learning_rate"], where)
         if self.average_checkpoints == 1:
             yield "training.average_checkpoints=1 averages nothing; set 0 or at least 2."
         if self.average_checkpoints > self.keep_checkpoints + 1:
@@ -439,49 +403,41 @@ class DecodingConfig:
     """How translations and text are searched for."""
 
     search: Search = Search.beam
-    beam_size: int = 5
-    length_penalty: float = 1.0
+    beam_size: int = number(5, at_least=1)
+    length_penalty: float = number(1.0, at_least=0)
     """alpha of length_normalisation; larger favours longer output."""
     length_normalisation: LengthNormalisation = LengthNormalisation.average
-    n_best: int = 1
+    n_best: int = number(1, at_least=1)
     """Hypotheses returned for each input; at most beam_size."""
-    min_length: int = 0
+    min_length: int = number(0, at_least=0)
     """Fewest output tokens before the end token."""
-    max_length_ratio: float = 2.0
+    max_length_ratio: float = number(2.0, above=0)
     """Most output tokens: this times the source tokens, plus 10."""
-    max_new_tokens: int = 500
+    max_new_tokens: int = number(500, at_least=1)
     """Language models: tokens to write."""
-    temperature: float = 1.0
-    top_k: int = 0
+    temperature: float = number(1.0, above=0)
+    top_k: int = number(0, at_least=0)
     """Sample from the k most probable tokens only; 0 from all."""
-    top_p: float = 1.0
+    top_p: float = number(1.0, above=0, at_most=1)
     """Sample from the smallest set of tokens that holds this probability; 1 from all."""
-    batch_tokens: int = 4096
+    batch_tokens: int = number(4096, at_least=1)
     """Padded source tokens of a batch times the beams of each."""
 
     def problems(self) -> Iterator[str]:
         """Sentences on impossible values, each naming the key, the value and the fix."""
-        for name in ("beam_size", "n_best", "max_new_tokens", "batch_tokens"):
-            if getattr(self, name) < 1:
-                yield f"decoding.{name} ({getattr(self, name)}) must be at least 1."
-        for name in ("min_length", "top_k"):
-            if getattr(self, name) < 0:
-                yield f"decoding.{name} ({getattr(self, name)}) must be 0 or more."
+        yield from outside_ranges(self, "decoding.")
         if self.n_best > (self.beam_size if self.search is Search.beam else 1) and self.search is not Search.sample:
             yield (
                 f"decoding.n_best ({self.n_best}) is more than decoding.search={self.search.value} keeps; use beam "
                 f"search with decoding.beam_size of at least {self.n_best}."
             )
-        if self.max_length_ratio <= 0:
-            yield f"decoding.max_length_ratio ({self.max_length_ratio}) must be above 0."
-        if self.temperature <= 0:
-            yield f"decoding.temperature ({self.temperature}) must be above 0; for the likeliest token use greedy."
-        if not 0 < self.top_p <= 1:
-            yield f"decoding.top_p ({self.top_p}) must be above 0 and at most 1."
-        if self.search is not Search.sample and (self.top_k or self.top_p != 1 or self.temperature != 1):
-            yield "decoding.temperature, top_k and top_p have no effect without decoding.search=sample."
-        if self.length_penalty < 0:
-            yield f"decoding.length_penalty ({self.length_penalty}) must be 0 or more."
+        where = f"with decoding.search={self.search.value}"
+        if self.search is not Search.sample:
+            yield from without_effect(self, "decoding.", ["temperature", "top_k", "top_p"], where)
+        if self.search is not Search.beam:
+            yield from without_effect(self, "decoding.", ["beam_size"], where)
+        if self.search is Search.greedy:
+            yield from without_effect(self, "decoding.", ["length_penalty", "length_normalisation"], where)
 
 
 @dataclass(slots=True)
@@ -491,7 +447,7 @@ class Config:
     task: Task = Task.translation
     run_dir: str = "runs/default"
     """Folder of the run: checkpoints, metrics, curves."""
-    seed: int = 1
+    seed: int = number(1, at_least=0)
     device: str = "auto"
     """auto, cpu, cuda, cuda:N or mps."""
     precision: Precision = Precision.auto
@@ -503,6 +459,7 @@ class Config:
 
     def problems(self) -> Iterator[str]:
         """Sentences on impossible values and combinations, over all parts."""
+        yield from outside_ranges(self, "")
         for part in (self.model, self.data, self.tokenizer, self.training, self.decoding):
             yield from part.problems()
         encoder, decoder = self.model.encoder_layers > 0, self.model.decoder_layers > 0
@@ -519,10 +476,7 @@ class Config:
             )
         if self.task is Task.translation and not self.tokenizer.joint and self.model.tied_embeddings.value == "all":
             yield "model.tied_embeddings=all needs tokenizer.joint=true; set model.tied_embeddings=decoder."
-        if self.task is not Task.classification and self.model.pooling is not Pooling.mean:
-            yield f"model.pooling={self.model.pooling.value} has no effect with task={self.task.value}; leave it out."
-        if self.task is not Task.language_modelling and self.data.documents is not Documents.line:
-            yield f"data.documents=file has no effect with task={self.task.value}; leave it out."
+        yield from self._settings_without_effect()
         if self.task is not Task.language_modelling and self.data.valid is None:
             yield "data.valid is not set; name a validation text, for example data.valid=corpus/valid."
         longest = self.data.max_length if self.task is not Task.language_modelling else 0
@@ -531,15 +485,44 @@ class Config:
                 f"data.max_length ({longest}) is longer than the learned position table, model.max_length "
                 f"({self.model.max_length}); lower the one or raise the other."
             )
-        if self.seed < 0:
-            yield f"seed ({self.seed}) must be 0 or more."
-        if self.device not in ("auto", "cpu", "cuda", "mps") and not self.device.removeprefix("cuda:").isdigit():
+        if not self.run_dir:
+            yield "run_dir is empty; name the folder of the run, for example run_dir=runs/first."
+        if not re.fullmatch(DEVICE, self.device):
             yield f"device ({self.device}) must be auto, cpu, cuda, cuda:N or mps."
         metric = self.training.early_stopping
         if metric in ("bleu", "chrf") and self.task is not Task.translation:
             yield f"training.early_stopping={metric} needs task=translation; task={self.task.value} has loss."
         if metric == "accuracy" and self.task not in (Task.classification, Task.tagging):
             yield f"training.early_stopping=accuracy needs task=classification or tagging, not {self.task.value}."
+
+    def _settings_without_effect(self) -> Iterator[str]:
+        """Settings that were changed although the task or another setting keeps them from being read."""
+        where = f"with task={self.task.value}"
+        if self.task is Task.language_modelling:
+            names = ["target_language", "target_field", "max_length", "max_length_ratio"]
+            yield from without_effect(self.data, "data.", names, where)
+            yield from without_effect(self.decoding, "decoding.", ["max_length_ratio"], where)
+            if self.data.valid is not None:
+                yield from without_effect(self.data, "data.", ["valid_fraction"], "beside data.valid")
+        else:
+            yield from without_effect(self.data, "data.", ["documents", "valid_fraction"], where)
+            if self.model.positions is not Positions.learned:
+                names = ["max_length"]
+                yield from without_effect(self.model, "model.", names, f"{where} and without model.positions=learned")
+        if self.task is not Task.translation:
+            yield from without_effect(self.tokenizer, "tokenizer.", ["joint"], where)
+            yield from without_effect(self.training, "training.", ["valid_lines"], where)
+        else:
+            yield from without_effect(self.decoding, "decoding.", ["max_new_tokens"], where)
+        if self.task is not Task.classification:
+            yield from without_effect(self.model, "model.", ["pooling"], where)
+        if self.task in (Task.classification, Task.tagging):
+            yield from without_effect(self.data, "data.", ["max_length_ratio"], where)
+            names = [item.name for item in dataclasses.fields(DecodingConfig) if item.name != "batch_tokens"]
+            yield from without_effect(self.decoding, "decoding.", names, where)
+        elif self.decoding.length_normalisation is LengthNormalisation.none:
+            names, where = ["length_penalty"], "with decoding.length_normalisation=none"
+            yield from without_effect(self.decoding, "decoding.", names, where)
 
 
 def typed(composed: DictConfig, schema: type[Any] = Config) -> Any:
@@ -571,7 +554,9 @@ def from_dict(schema: type[Any], values: dict[str, Any]) -> Any:
     try:
         return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
     except Exception as error:  # omegaconf raises a family of its own; all of them mean the same here
-        raise ConfigError(str(error).splitlines()[0]) from error
+        key = getattr(error, "full_key", None)
+        reason = str(error).splitlines()[0].rstrip(".")
+        raise ConfigError(f"{key}: {reason}." if key and key not in reason else f"{reason}.") from error
 
 
 def keys_of(schema: type[Any], prefix: str = "") -> Iterator[str]:
@@ -583,7 +568,7 @@ def keys_of(schema: type[Any], prefix: str = "") -> Iterator[str]:
             yield from keys_of(item.type, f"{prefix}{item.name}.")
 
 
-def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice spelled most like `word`, or None when nothing is near."""
-    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=0.5)
+def nearest(word: str, choices: Iterable[str], *, cutoff: float = 0.5) -> str | None:
+    """The choice spelled most like `word`, or None when none has a similarity (0 to 1) of at least `cutoff`."""
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=cutoff)
     return found[0] if found else None

@@ -1,6 +1,5 @@
 """From a command line to a checked configuration: Hydra's errors as one sentence each, naming the nearest key."""
 
-import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,9 +8,9 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException, MissingConfigException, OverrideParseException
 from omegaconf import DictConfig
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from seq2seq.config import Config, keys_of, nearest, typed
 from seq2seq.errors import ConfigError, Seq2SeqError
@@ -55,11 +54,16 @@ def check(name: str, overrides: list[str], schema: type[Any] = Config) -> Any:
     try:
         with initialize_config_dir(version_base="1.3", config_dir=conf_dir()):
             composed = compose(name, overrides=overrides)
-        return checked(composed, schema)
-    except (HydraException, OmegaConfBaseException) as error:
+    except (
+        HydraException,
+        OmegaConfBaseException,
+        ValueError,
+        TypeError,
+    ) as error:  # the last two: model=null, model=[1]
         raise ConfigError(explain(error, overrides, schema)) from error
     finally:
         GlobalHydra.instance().clear()
+    return checked(composed, schema)
 
 
 def checked(composed: DictConfig, schema: type[Any] = Config) -> Any:
@@ -69,12 +73,8 @@ def checked(composed: DictConfig, schema: type[Any] = Config) -> Any:
         ConfigError: as `check`.
     """
     known = set(keys_of(schema))
-    for key in _keys(composed):
-        if key not in known:
-            close = nearest(key, known)
-            raise ConfigError(
-                f"{key}: there is no such setting; " + (f"the nearest key is {close}." if close else "see --help.")
-            )
+    if unknown := [key for key in _keys(composed) if key not in known]:
+        raise ConfigError([_no_such_setting(key, schema) for key in unknown])
     try:
         return typed(composed, schema)
     except OmegaConfBaseException as error:
@@ -82,54 +82,79 @@ def checked(composed: DictConfig, schema: type[Any] = Config) -> Any:
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
+    """Every dotted key, without the groups that hold others."""
     for key in node:
-        yield f"{prefix}{key}"
         child = node._get_node(key)
-        if isinstance(child, DictConfig) and not child._is_none():
+        if isinstance(child, DictConfig) and not child._is_none() and len(child):
             yield from _keys(child, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}"
 
 
 def explain(error: Exception, overrides: Iterable[str], schema: type[Any]) -> str:
     """Hydra's or OmegaConf's message as one sentence that names the key, the value and the fix."""
-    reasons = [str(reason) for reason in (error.__cause__, error) if reason is not None]
-    text = "\n".join(reasons)
-    # errors of a structured configuration carry the full key on a line of their own
-    full_key = next(iter(re.findall(r"full_key: (\S+)", text)), None)
-    if isinstance(error, MissingConfigException) or "Could not find" in text or "In 'recipe" in text:
-        return _unknown_choice(text)
-    unknown = re.search(r"Key '([^']+)' (?:is not in struct|not in '[^']+')", text)
-    if unknown:
-        key = full_key or next((o.split("=")[0].lstrip("+~") for o in overrides if unknown[1] in o), unknown[1])
-        close = nearest(key, keys_of(schema))
-        hint = f"the nearest key is {close}" if close else "seq2seq/config.py lists every key"
-        return f"{key}: there is no such setting; {hint}."
-    if "No match in the defaults list" in text:
-        group = re.search(r"Could not override '([^']+)'", text)
-        name = group[1] if group else "recipe"
-        return f"{name} is not chosen yet, so it is added with a plus sign: +{name}=..."
-    if "parsing override" in text or "no viable alternative" in text or "mismatched input" in text:
-        return f"{_unparsable(text, overrides)}: this is not of the form key=value; quote values with special characters."
-    first = reasons[0].splitlines()[0] if reasons[0] else type(error).__name__
-    if full_key and full_key not in first:
-        return f"{full_key}: {first.rstrip('.')}."
-    return f"{first.rstrip('.')}."
+    if isinstance(error, OverrideParseException):
+        return (
+            f"{error.override}: this is not of the form key=value; a value with spaces, commas or other special "
+            "characters needs quotes inside the shell's, for example 'data.train=\"my corpus/train\"'."
+        )
+    if isinstance(error, MissingConfigException):
+        group, _, choice = str(error.missing_cfg_file).rpartition("/")
+        return _no_such_choice(group, choice)
+    given = {override.partition("=")[0].lstrip("+~"): override for override in overrides}
+    # Hydra's message says what it was doing; the OmegaConf error behind it says which key and why.
+    cause = error.__cause__ if isinstance(error.__cause__, OmegaConfBaseException) else error
+    key = str(getattr(cause, "full_key", None) or "")
+    reason = (str(cause).splitlines() or [type(cause).__name__])[0].rstrip(".")
+    if isinstance(cause, ConfigKeyError | ConfigAttributeError):
+        return _no_such_setting(next((name for name in given if name.startswith(f"{key}.")), key), schema)
+    for name, override in given.items():
+        value = override.partition("=")[2]
+        if f"'{name}'. No match in the defaults list" in reason:
+            return f"{override}: {name} is not chosen yet, so it is added with a plus sign: +{name}={value}"
+        if f"An item is already at '{name}'" in reason:
+            return f"{override}: this setting is there already; write it without the plus sign: {name}={value}"
+        if override in reason and "Ambiguous value" in reason:
+            return f"{override}: write a list in brackets, {name}=[{value}], and a comma inside text in quotes."
+        if isinstance(error, ValueError | TypeError) and Path(conf_dir(), name).is_dir():
+            return _no_such_choice(name, value)
+    if "is not Optional" in reason:
+        return f"{key}: null is not possible here; give it a value."
+    return f"{key}: {reason}." if key and key not in reason else f"{reason}."
 
 
-def _unparsable(text: str, overrides: Iterable[str]) -> str:
-    named = re.search(r"parsing override '([^']+)'", text)
-    return named[1] if named else " ".join(overrides)
+def _no_such_setting(key: str, schema: type[Any]) -> str:
+    """A sentence with the key that was probably meant: in the same group, else spelled alike in any."""
+    group, _, name = key.rpartition(".")
+    known = list(keys_of(schema))
+    groups = {other.rpartition(".")[0] for other in known}
+    settings = [other for other in known if other not in groups]
+    siblings = _by_last_part(other for other in known if other.rpartition(".")[0] == group)
+    anywhere = _by_last_part(reversed(settings))
+    close = (
+        siblings.get(nearest(name, siblings) or "")
+        or nearest(key, settings, cutoff=0.8)
+        or anywhere.get(nearest(name, anywhere, cutoff=0.8) or "")
+    )
+    if close:
+        return f"{key}: there is no such setting; the nearest key is {close}."
+    if siblings:
+        return f"{key}: there is no such setting; {group or 'the top level'} has {', '.join(siblings)}."
+    return f"{key}: there is no such setting; seq2seq/config.py lists every key."
 
 
-def _unknown_choice(text: str) -> str:
-    wanted = re.search(r"[Cc]ould not (?:find|load) '?([\w/.]+)'?", text)
-    name = wanted[1] if wanted else "a configuration"
-    group, _, choice = name.rpartition("/")
-    if group and Path(conf_dir(), group).is_dir():
-        choices = sorted(path.stem for path in Path(conf_dir(), group).glob("*.yaml"))
-        close = nearest(choice, choices)
-        hint = f"did you mean {close}? " if close else ""
-        return f"{group}={choice}: there is no such {group}; {hint}There are {', '.join(choices)}."
-    return f"{name}: there is no such file or group under conf/; --help lists them."
+def _by_last_part(keys: Iterable[str]) -> dict[str, str]:
+    return {key.rpartition(".")[2]: key for key in keys}
+
+
+def _no_such_choice(group: str, choice: str) -> str:
+    """A sentence with the choices of a group: the YAML files of a folder of conf/."""
+    choices = sorted(path.stem for path in Path(conf_dir(), group).glob("*.yaml")) if group else []
+    if not choices:
+        return f"{group}={choice}: there is no such group of settings; --help lists the groups."
+    close = nearest(choice, choices)
+    hint = f"did you mean {close}? There are" if close else "there are"
+    return f"{group}={choice}: there is no such {group}; {hint} {', '.join(choices)}."
 
 
 def fail(program: str, error: Seq2SeqError) -> int:

@@ -2,12 +2,13 @@
 
 import contextlib
 import os
+import re
 import time
 from functools import cache
 
 import torch
 
-from seq2seq.config import Precision
+from seq2seq.config import DEVICE, Precision
 from seq2seq.errors import ConfigError
 
 DTYPES = {
@@ -21,18 +22,20 @@ def resolve_device(name: str) -> torch.device:
     """The device that `device` means; auto is a GPU where there is one.
 
     Raises:
-        ConfigError: it is not there.
+        ConfigError: there is no such kind of device, or not that one here.
     """
+    if not re.fullmatch(DEVICE, name):
+        raise ConfigError(f"device ({name}) must be auto, cpu, cuda, cuda:N or mps.")
     if name == "auto":
         if torch.cuda.is_available():
             return torch.device("cuda")
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     device = torch.device(name)
     there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if not there.get(device.type, False):
+    if not there[device.type]:
         raise ConfigError(f"device={name}: torch finds no {device.type} device here; use device=cpu or device=auto.")
     if device.type == "cuda" and device.index is not None and device.index >= torch.cuda.device_count():
-        raise ConfigError(f"device={name}: there are only {torch.cuda.device_count()} CUDA devices, counted from 0.")
+        raise ConfigError(f"device={name}: this machine has {torch.cuda.device_count()} CUDA devices, counted from 0.")
     return device
 
 
