@@ -1,5 +1,6 @@
 """From text specs (data.train, data.valid, data.test) to the text they name."""
 
+import dataclasses
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from seq2seq.config import DataConfig, Documents, Task, WhenOffline
 from seq2seq.data.cache import cache_folder, key_of
 from seq2seq.data.files import Columns, JsonLinesFile, Pair, PairedFiles, TextFile, TextSource, TsvFile
 from seq2seq.data.hub import HubUnreachableError, open_hub
-from seq2seq.data.offline import OfflineEnglish, SamplePairs
+from seq2seq.data.offline import OfflineEnglish, sample_text
 from seq2seq.errors import DataError
 
 HUB = "hub:"
@@ -215,25 +216,28 @@ def _stand_in(config: DataConfig, *, task: Task, reason: HubUnreachableError) ->
     if task not in (Task.translation, Task.language_modelling):
         raise DataError(f"{reason} There is no embedded sample corpus for task={task.value}.") from reason
     forbid = "data.when_offline=fail forbids this."
+
+    def limited(text: TextSource) -> TextSource:
+        return text if config.max_pairs is None else FirstPairs(text, config.max_pairs)
+
     if task is Task.language_modelling:
-        text: list[TextSource] = [OfflineEnglish(whole=config.documents is Documents.file)]
-        notice = f"{reason} Training on English text that comes with Python instead ({text[0].name}); {forbid}"
-        corpus = _corpus(config, text, None, None, name="sample")
+        text = limited(OfflineEnglish(whole=config.documents is Documents.file))
+        notice = f"{reason} Training on English text that comes with Python instead ({text.name}); {forbid}"
+        corpus = _corpus(config, [text], None, None, name="sample")
     else:
         languages = f"{config.source_language}-{config.target_language}"
         reverse = config.source_language == "de" or config.target_language == "en"
-        train, valid, test = (SamplePairs(split, reverse=reverse) for split in ("train", "valid", "test"))
+        train, valid, test = (
+            sample_text(split, reverse=reverse, cache=cache_folder(config)) for split in ("train", "valid", "test")
+        )
         direction = "German-English" if reverse else "English-German"
         asked = "" if {config.source_language, config.target_language} == {"en", "de"} else f", not {languages},"
         notice = (
             f"{reason} Training, validating and testing on the embedded sample corpus instead ({direction}{asked} made "
             f"by a small grammar; its scores say nothing about real text); {forbid}"
         )
-        kept = train if config.max_pairs is None else FirstPairs(train, config.max_pairs)
-        corpus = Corpus([kept], valid, test, "sample")
-    return Corpus(
-        corpus.train, corpus.valid, corpus.test, "sample", notice, corpus.documents, corpus.valid_from_train
-    )
+        corpus = Corpus([limited(train)], valid, test, "sample")
+    return dataclasses.replace(corpus, notice=notice)
 
 
 def _sample(config: DataConfig, *, task: Task, split: str, key: str) -> TextSource:
@@ -246,7 +250,7 @@ def _sample(config: DataConfig, *, task: Task, split: str, key: str) -> TextSour
             f"data.source_language={languages[0]} and data.target_language={languages[1]}. Set those to en and de, "
             "or name another text."
         )
-    return SamplePairs(split, reverse=languages[0] == "de")
+    return sample_text(split, reverse=languages[0] == "de", cache=cache_folder(config))
 
 
 def _columns(config: DataConfig, *, task: Task, key: str) -> Columns:

@@ -1,11 +1,11 @@
 """Text files as streams of (source, target) pairs: pairs of files, TSV, JSON lines, plain text; each may be gzipped."""
 
-import functools
 import gzip
 import hashlib
 import json
 import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, BinaryIO, Protocol
 
@@ -108,7 +108,7 @@ class PairedFiles:
         self.source, self.target = Lines(source), Lines(target)
         self.name = f"{source} and {target}"
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of both files."""
         return hash_files(self.source.path, self.target.path)
@@ -152,7 +152,7 @@ class TsvFile:
     def __init__(self, path: Path) -> None:
         self.path, self.name, self.lines = path, str(path), Lines(path)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of the file."""
         return hash_files(self.path)
@@ -191,7 +191,7 @@ class JsonLinesFile:
     def __init__(self, path: Path, columns: "Columns") -> None:
         self.path, self.name, self.lines, self.columns = path, str(path), Lines(path), columns
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of the file and of the columns read."""
         return f"{hash_files(self.path)} {self.columns}"
@@ -209,7 +209,7 @@ class JsonLinesFile:
                 raise DataError(f"{self.path}:{number}: not JSON ({error}); every line must be one object.") from None
             if not isinstance(row, dict):
                 raise DataError(f"{self.path}:{number}: not a JSON object but {type(row).__name__}.")
-            yield self.columns(row, where=functools.partial(self.where, number - 1))
+            yield self.columns(row, where=partial(self.where, number - 1))
 
     def where(self, index: int) -> str:
         """The line."""
@@ -232,7 +232,7 @@ class TextFile:
         self.path, self.name, self.whole = path, str(path), whole
         self.lines = Lines(path, keep_ends=whole)
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of the file and of how it is cut."""
         return f"{hash_files(self.path)} {'whole' if self.whole else 'lines'}"

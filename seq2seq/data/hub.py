@@ -1,25 +1,22 @@
 """Hugging Face datasets: from the hub, fetched once into the cache, and from local folders in the hub's layout."""
 
 import contextlib
-import functools
 import itertools
 import os
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-
-from seq2seq.data.cache import key_of, read_label, whole_file, write_label
+from seq2seq.data.cache import key_of
 from seq2seq.data.files import Columns, Pair, TextSource, hash_files
-from seq2seq.data.progress import Progress, say
+from seq2seq.data.progress import say
+from seq2seq.data.text_cache import kept
 from seq2seq.errors import DataError
 
 HUB_SECONDS = 4.0
 """How long the hub may take to answer before it counts as unreachable, a hanging name look-up included."""
-ROWS = 10_000
-"""Rows of one record batch of fetched text."""
 FORMAT = 1
 """Version of the fetched files."""
 CONVERTED = "refs/convert/parquet"
@@ -64,19 +61,17 @@ def open_hub(
     asked = f"{key}=hub:{spec}"
     if Path(name).expanduser().is_dir():
         return LocalDataset(Path(name).expanduser(), config=config or None, split=split, columns=columns, asked=asked)
-    parts = {"name": name, "config": config, "split": split, "columns": str(columns), "limit": limit}
-    path = cache / "hub" / f"{key_of(format=FORMAT, **parts)}.arrow"
-    label, damaged = read_label(path)
-    if damaged:
-        say(f"{path} is damaged; fetching {asked} again.")
-    if label is None:
-        if name.startswith((".", "/", "~")):
-            raise DataError(f"{asked}: no such folder, {name}. Correct the path; relative ones start at {Path.cwd()}.")
+    if name.startswith((".", "/", "~")):
+        raise DataError(f"{asked}: no such folder, {name}. Correct the path; relative ones start at {Path.cwd()}.")
+
+    def pairs() -> Iterator[Pair]:
         rows = _remote_rows(name, config=config or None, split=split, streaming=streaming, asked=asked)
-        _fetch(rows, columns=columns, limit=limit, path=path, asked=asked)
-        label, _ = read_label(path)
-        assert label is not None
-    return FetchedText(path, name=f"hub:{spec} ({split})", fingerprint=label["checksum"], rows=label["rows"])
+        with _told(asked):
+            for number, row in enumerate(itertools.islice(rows, limit), start=1):
+                yield columns(row, where=partial("{}, row {}".format, asked, number))
+
+    file = key_of(format=FORMAT, name=name, config=config, split=split, columns=str(columns), limit=limit)
+    return kept(cache / "hub" / f"{file}.arrow", pairs, name=f"{name} ({split})", total=limit)
 
 
 def why_unreachable(*, seconds: float = HUB_SECONDS) -> str | None:
@@ -134,7 +129,7 @@ class LocalDataset:
             )
         self._files = [Path(file) for file in files[split]]
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """Hash of the data files and of the columns read."""
         return f"{hash_files(*self._files)} {self.columns}"
@@ -144,7 +139,7 @@ class LocalDataset:
         with _told(self.asked):
             dataset = self._builder.as_streaming_dataset(split=self.split)
             for index, row in enumerate(_plain_rows(dataset)):
-                yield self.columns(row, where=functools.partial(self.where, index))
+                yield self.columns(row, where=partial(self.where, index))
 
     def where(self, index: int) -> str:
         """The row's number."""
@@ -153,38 +148,6 @@ class LocalDataset:
     def fraction(self) -> float | None:
         """Unknown."""
         return None
-
-
-class FetchedText:
-    """Text of a hub dataset, in a cache file.
-
-    Args:
-        path: Arrow file with the columns source and target.
-        name: what a message calls it.
-        fingerprint: hash of the file.
-        rows: number of pairs.
-    """
-
-    def __init__(self, path: Path, *, name: str, fingerprint: str, rows: int) -> None:
-        self.path, self.name, self.fingerprint, self.rows = path, name, fingerprint, rows
-        self._read = 0
-
-    def __iter__(self) -> Iterator[Pair]:
-        """Read from the start."""
-        self._read = 0
-        with pa.memory_map(str(self.path)) as file, pa.ipc.open_file(file) as reader:
-            for index in range(reader.num_record_batches):
-                batch = reader.get_batch(index)
-                yield from zip(batch.column(0).to_pylist(), batch.column(1).to_pylist(), strict=True)
-                self._read += batch.num_rows
-
-    def where(self, index: int) -> str:
-        """The row's number."""
-        return f"{self.name}, row {index + 1}"
-
-    def fraction(self) -> float | None:
-        """Share of the rows read."""
-        return self._read / max(self.rows, 1)
 
 
 def _remote_rows(
@@ -216,8 +179,12 @@ def _plain_rows(dataset: Any) -> Iterator[dict[str, Any]]:
     for row in dataset:
         for column, labels in names.items():
             value = row[column]
-            row[column] = [labels[one] for one in value] if isinstance(value, list) else labels[value]
+            row[column] = [_name(one, labels) for one in value] if isinstance(value, list) else _name(value, labels)
         yield row
+
+
+def _name(number: int | None, labels: list[str]) -> str:
+    return labels[number] if number is not None and number >= 0 else ""  # -1 is the hub's "no label"
 
 
 def _labelled(features: Any) -> Iterator[tuple[str, Any]]:
@@ -229,28 +196,6 @@ def _labelled(features: Any) -> Iterator[tuple[str, Any]]:
             yield column, inner
 
 
-def _fetch(rows: Iterable[dict[str, Any]], *, columns: Columns, limit: int | None, path: Path, asked: str) -> None:
-    """Copy rows into a cache file, a record batch at a time."""
-    schema = pa.schema([("source", pa.string()), ("target", pa.string())])
-    count = 0
-    progress = Progress(f"fetching {asked}", "rows", fraction=lambda: count / limit if limit else None)
-    numbered = enumerate(itertools.islice(rows, limit), start=1)
-    pairs = (columns(row, where=functools.partial("{}, row {}".format, asked, number)) for number, row in numbered)
-    with (
-        whole_file(path) as temporary,
-        pa.OSFile(str(temporary), "wb") as file,
-        pa.ipc.new_file(file, schema) as writer,
-        _told(asked),
-    ):
-        while chunk := list(itertools.islice(pairs, ROWS)):
-            sides = [list(side) for side in zip(*chunk, strict=True)]
-            writer.write_batch(pa.record_batch(sides, schema=schema))
-            count += len(chunk)
-            progress.advance(len(chunk))
-    progress.close()
-    write_label(path, rows=count)
-
-
 @contextlib.contextmanager
 def _told(asked: str) -> Iterator[None]:
     """Turn what `datasets` raises into one sentence."""
@@ -259,7 +204,7 @@ def _told(asked: str) -> Iterator[None]:
     except DataError:
         raise
     except Exception as error:  # the library's exceptions come from a dozen others
-        reason = (str(error).strip() or type(error).__name__).splitlines()[0]
+        reason = " ".join(str(error).split())[:300].rstrip(".") or type(error).__name__
         if isinstance(error, ConnectionError | TimeoutError) or "httpx" in type(error).__module__:
             raise HubUnreachableError(f"{asked}: the Hugging Face hub cannot be reached ({reason}).") from error
         raise DataError(f"{asked}: the dataset cannot be read ({reason}).") from error

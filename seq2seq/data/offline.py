@@ -11,44 +11,32 @@ from functools import cached_property
 from pathlib import Path
 
 from seq2seq.data import sample_corpus
-from seq2seq.data.files import Pair, hash_files
+from seq2seq.data.cache import key_of
+from seq2seq.data.files import Pair, TextSource, hash_files
+from seq2seq.data.text_cache import kept
 
 ENGLISH_CHARACTERS = 1_100_000
 """Size of the offline English text, about that of tinyshakespeare."""
 
 
-class SamplePairs:
-    """The embedded English-German corpus; see `seq2seq.data.sample_corpus`.
+def sample_text(split: str, *, reverse: bool = False, cache: Path) -> TextSource:
+    """A split of the embedded English-German corpus; see `seq2seq.data.sample_corpus`.
 
     Args:
         split: "train", "valid" or "test".
         reverse: German to English.
+        cache: the cache folder; generating takes seconds, so it is done once.
     """
 
-    def __init__(self, split: str, *, reverse: bool = False) -> None:
-        self.split, self.reverse = split, reverse
-        self.name = f"the embedded sample corpus ({split})"
-        self._read = 0
+    def pairs() -> Iterator[Pair]:
+        for english, german in sample_corpus.sample_pairs(split):
+            yield (german, english) if reverse else (english, german)
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the generator's own source: it makes the same pairs as long as that is the same."""
-        package = Path(inspect.getfile(sample_corpus)).parent
-        return f"{hash_files(*sorted(package.glob('*.py')))} {self.split} {self.reverse}"
-
-    def __iter__(self) -> Iterator[Pair]:
-        """Generate from the start."""
-        for index, (english, german) in enumerate(sample_corpus.sample_pairs(self.split)):
-            self._read = index
-            yield (german, english) if self.reverse else (english, german)
-
-    def where(self, index: int) -> str:
-        """The pair's number."""
-        return f"{self.name}, pair {index + 1}"
-
-    def fraction(self) -> float | None:
-        """Share of the split made."""
-        return self._read / sample_corpus.SIZES[self.split]
+    # The generator makes the same pairs as long as its own source is the same.
+    generator = hash_files(*sorted(Path(inspect.getfile(sample_corpus)).parent.glob("*.py")))
+    file = key_of(generator=generator, split=split, reverse=reverse)
+    name = f"the embedded sample corpus ({split})"
+    return kept(cache / "sample" / f"{file}.arrow", pairs, name=name, total=sample_corpus.SIZES[split])
 
 
 class OfflineEnglish:

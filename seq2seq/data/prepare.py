@@ -96,4 +96,7 @@ def encode_text(source: TextSource, config: Config, tokenizers: Tokenizers) -> T
     folder = cache_folder(config.data)
     if config.task is Task.language_modelling:
         return token_stream([source], tokenizers, documents=config.data.documents, folder=folder)
-    return token_dataset(source, tokenizers, task=config.task, folder=folder)
+    dataset = token_dataset(source, tokenizers, task=config.task, folder=folder)
+    if len(dataset) == 0:
+        raise DataError(f"{source.name}: no line in it to validate or test on.")
+    return dataset
