@@ -126,7 +126,12 @@ def read_lines(stream: ByteStream, *, waiting: Callable[[], bool] | None = None)
 
 
 def windows(
-    lines: Iterable[Line | str | None], *, most_lines: int = 2048, most_characters: int = 1 << 20, patience: float = 0.5
+    lines: Iterable[Line | str | None],
+    *,
+    first_lines: int | None = 64,
+    most_lines: int = 2048,
+    most_characters: int = 1 << 20,
+    patience: float = 0.5,
 ) -> Iterator[list[Line]]:
     """Runs of lines to sort and batch together.
 
@@ -135,12 +140,13 @@ def windows(
 
     Args:
         lines: what `read_lines` yields, or plain strings.
+        first_lines: lines of the first window at most; None: most_lines, where nobody waits for the first output.
         most_lines: lines of a window at most.
         most_characters: characters of a window at most, all lines together; a longer line makes one of its own.
         patience: seconds from a window's first line to its end at most.
     """
     window: list[Line] = []
-    characters, deadline, room = 0, 0.0, min(64, most_lines)
+    characters, deadline, room = 0, 0.0, min(first_lines or most_lines, most_lines)
     for item in lines:
         if item is not None:
             line = item if isinstance(item, Line) else repair(item)

@@ -1,0 +1,69 @@
+"""`seq2seq generate`: a language model goes on with a text."""
+
+import argparse
+import sys
+import time
+
+from seq2seq.cli.answers import load_model
+from seq2seq.cli.options import add_model_options, add_search_options, at_least_one, given_settings
+from seq2seq.cli.streams import Output
+from seq2seq.errors import ConfigError
+
+DESCRIPTION = """\
+Go on with a text, written as it is made.
+
+  seq2seq generate --ckpt runs/shakespeare_lm/best --prompt "ROMEO:"
+
+The text may grow longer than the context the model was trained with (model.max_length): whenever that is full, the
+last half of it is read again and the text goes on from there. Beam search writes each such stretch at its end."""
+
+SETTINGS = ["max_new_tokens", "search", "temperature", "top_k", "top_p", "beam_size", "min_length"]
+SEPARATOR = "---"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_model_options(parser)
+    group = parser.add_argument_group("text")
+    group.add_argument(
+        "--prompt", default="", metavar="TEXT", help="how the text begins (default: empty, a new document)"
+    )
+    group.add_argument("--no-prompt", action="store_true", help="write the new text only, not the prompt before it")
+    group.add_argument(
+        "--num-samples",
+        type=at_least_one,
+        default=1,
+        metavar="N",
+        help=f"texts to write one after another, with a line of {SEPARATOR} between; needs sampling (default: 1)",
+    )
+    add_search_options(parser, SETTINGS)
+
+
+def run(arguments: argparse.Namespace, program: str) -> int:
+    """Write; returns the exit code."""
+    settings = given_settings(arguments, SETTINGS)
+    # What the shell passes need not be UTF-8.
+    prompt = arguments.prompt.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
+    if arguments.no_prompt and not prompt:
+        raise ConfigError("--no-prompt has no effect without --prompt; leave it out.")
+    with Output("-") as output:
+        model = load_model(arguments)
+        if arguments.num_samples > 1 and model.settings(**settings).search.value != "sample":
+            raise ConfigError("--num-samples has no effect without --search sample: every text would be the same.")
+        start, characters = time.monotonic(), 0
+        for sample in range(arguments.num_samples):
+            if sample:
+                output.write(f"{SEPARATOR}\n")
+            last = "" if arguments.no_prompt else prompt
+            pieces = model.generate(prompt, sample=sample, **settings)  # before the prompt: it may refuse
+            output.write(last, lines=0)
+            for piece in pieces:
+                output.write(piece, lines=0)
+                characters += len(piece)
+                last = piece
+            if not last.endswith("\n"):
+                output.write("\n")
+    if not arguments.quiet:
+        seconds = max(time.monotonic() - start, 1e-9)
+        print(f"{program}: {characters:,} characters, {characters / seconds:,.0f} a second", file=sys.stderr)
+    return 0

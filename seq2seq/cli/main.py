@@ -1,0 +1,51 @@
+"""`seq2seq COMMAND`, and `seq2seq-translate` for the command that scripts use most."""
+
+import sys
+from collections.abc import Sequence
+
+from seq2seq import __version__
+from seq2seq.cli import average, generate, predict
+from seq2seq.cli import translate as translation
+from seq2seq.cli.options import Parser
+from seq2seq.cli.streams import guarded
+
+COMMANDS = {
+    "translate": (translation, "text in, its translation out, line by line"),
+    "generate": (generate, "a language model goes on with a text"),
+    "predict": (predict, "label lines or words"),
+    "average": (average, "the mean of several checkpoints' weights"),
+}
+
+DESCRIPTION = """\
+Use a trained model. (Training and evaluation are python -m seq2seq.train and python -m seq2seq.evaluate.)
+
+Every command takes its configuration from the checkpoint folder; nothing outside that is needed."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """`seq2seq`: the exit code."""
+    parser = Parser(prog="seq2seq", description=DESCRIPTION)
+    parser.add_argument("--version", action="version", version=f"seq2seq {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    for name, (command, summary) in COMMANDS.items():
+        late_epilog = translation.epilog if command is translation else None
+        command.add_arguments(
+            commands.add_parser(name, help=summary, description=command.DESCRIPTION, late_epilog=late_epilog)
+        )
+    parsed = parser.parse_args(arguments)
+    command, _ = COMMANDS[parsed.command]
+    program = f"seq2seq {parsed.command}"
+    return guarded(program, lambda: command.run(parsed, program))
+
+
+def translate(arguments: Sequence[str] | None = None) -> int:
+    """`seq2seq-translate`: the exit code."""
+    parser = Parser(prog="seq2seq-translate", description=translation.DESCRIPTION, late_epilog=translation.epilog)
+    parser.add_argument("--version", action="version", version=f"seq2seq {__version__}")
+    translation.add_arguments(parser)
+    parsed = parser.parse_args(arguments)
+    return guarded("seq2seq-translate", lambda: translation.run(parsed, "seq2seq-translate"))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

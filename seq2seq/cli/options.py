@@ -1,0 +1,141 @@
+"""Options that several commands share, and how a command says what is wrong with them."""
+
+import argparse
+import dataclasses
+from collections.abc import Callable
+from typing import Any, NoReturn
+
+from seq2seq.config import DecodingConfig, LengthNormalisation, Precision, Search
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that answers a mistake with one sentence.
+
+    Args:
+        late_epilog: makes the end of the help text when help is asked for.
+        arguments: as for ArgumentParser.
+    """
+
+    def __init__(self, *, late_epilog: Callable[[], str] | None = None, **arguments: Any) -> None:
+        super().__init__(
+            **{"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **arguments}
+        )
+        self._late_epilog = late_epilog
+
+    def format_help(self) -> str:
+        """The help text."""
+        if self._late_epilog is not None:
+            self.epilog = self._late_epilog()
+        return super().format_help()
+
+    def error(self, message: str) -> NoReturn:
+        """One sentence on stderr and exit code 2."""
+        self.exit(2, f"{self.prog}: error: {message.rstrip('.')}; see {self.prog} --help.\n")
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """--ckpt, --device, --precision, --threads, --quiet."""
+    group = parser.add_argument_group("model")
+    group.add_argument(
+        "--ckpt",
+        required=True,
+        metavar="FOLDER",
+        help="a checkpoint folder, or a run folder: its best/ is used, or last/ where there is no best/",
+    )
+    group.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:N or mps")
+    group.add_argument(
+        "--precision",
+        default="auto",
+        choices=[kind.value for kind in Precision],
+        help="number format of weights and activations; auto: bfloat16 where the hardware is faster with it, else "
+        "float32, with which a line's output does not depend on its neighbours (default: auto)",
+    )
+    group.add_argument(
+        "--threads", type=at_least_one, metavar="N", help="CPU threads (default: every core this process may use)"
+    )
+    group.add_argument("--quiet", action="store_true", help="write nothing to stderr but errors")
+
+
+def add_line_options(parser: argparse.ArgumentParser) -> None:
+    """--input, --output, --scores, --json."""
+    group = parser.add_argument_group("input and output")
+    group.add_argument(
+        "--input",
+        nargs="+",
+        default=["-"],
+        metavar="FILE",
+        help="files to read one after another, gzip where the name ends in .gz, - for stdin (default: stdin)",
+    )
+    group.add_argument(
+        "--output",
+        default="-",
+        metavar="FILE",
+        help="file to write, gzip where the name ends in .gz, - for stdout (default: stdout). Lines go to FILE.partial "
+        "as they are finished; it is renamed to FILE when all are, and stays when the program ends early",
+    )
+    group.add_argument("--scores", action="store_true", help="after each line, a tab and its score")
+    group.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object a line: line (number from 0), source, text, score, log_prob, notes, and n_best when more "
+        "than one is asked for",
+    )
+
+
+SEARCH_HELP = {
+    "search": "greedy: the likeliest token each time; beam: the best of several hypotheses; sample: by chance",
+    "beam_size": "hypotheses followed side by side",
+    "length_normalisation": "how hypotheses of different length are compared, see below",
+    "length_penalty": "alpha of it; larger favours longer output",
+    "n_best": "outputs of each line, best first, each on a line: NUMBER ||| TEXT ||| SCORE, with the number of the "
+    "input line from 0; always N lines for each, the last repeated if the search finds fewer",
+    "min_length": "fewest tokens of an output",
+    "max_length_ratio": "most tokens of an output: this times the tokens of the source, plus 10",
+    "max_new_tokens": "tokens to write at most",
+    "temperature": "of sampling: below 1 favours probable tokens, above 1 evens them out",
+    "top_k": "sample from this many most probable tokens; 0: from all",
+    "top_p": "sample from the smallest set of tokens that holds this probability; 1: from all",
+    "batch_tokens": "padded source tokens of a batch times the hypotheses of each line; changes speed and memory only",
+}
+
+
+CHOICES = {
+    "search": [choice.value for choice in Search],
+    "length_normalisation": [choice.value for choice in LengthNormalisation],
+}
+
+
+def add_search_options(parser: argparse.ArgumentParser, names: list[str]) -> None:
+    """One option for each named field of DecodingConfig; what is not given is None and left to the checkpoint."""
+    group = parser.add_argument_group(
+        "search", "What is not given is as the checkpoint's training run had it (decoding.*); its default is shown."
+    )
+    defaults = DecodingConfig()
+    kinds = {field.name: field.type for field in dataclasses.fields(DecodingConfig)}
+    for name in names:
+        choices = CHOICES.get(name)
+        default = getattr(defaults, name)
+        group.add_argument(
+            "--" + name.replace("_", "-"),
+            type=None if choices else kinds[name],  # type: ignore[arg-type]
+            choices=choices,
+            metavar=None if choices else "N" if kinds[name] is int else "X",
+            help=f"{SEARCH_HELP[name]} (default: {default.value if choices else default})",
+        )
+    group.add_argument(
+        "--seed", type=int, metavar="N", help="of sampling; the same seed gives the same output (default: 1)"
+    )
+
+
+def given_settings(arguments: argparse.Namespace, names: list[str]) -> dict[str, Any]:
+    """The search settings that were given on the command line."""
+    values = {name: getattr(arguments, name) for name in [*names, "seed"]}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def at_least_one(text: str) -> int:
+    """A whole number from 1 on, for argparse."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{number} is below 1")
+    return number

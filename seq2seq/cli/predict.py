@@ -1,0 +1,30 @@
+"""`seq2seq predict`: lines in, their labels out."""
+
+import argparse
+
+from seq2seq.cli.answers import answer_lines
+from seq2seq.cli.options import add_line_options, add_model_options, at_least_one
+
+DESCRIPTION = """\
+Label text with a model of task=classification (a label for each line) or task=tagging (a label for each word of a
+line, with spaces between), one line out for each line in, in order, as it goes.
+
+  seq2seq predict --ckpt runs/language_id/best < input.txt > labels.txt"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_model_options(parser)
+    add_line_options(parser)
+    parser.add_argument(
+        "--batch-tokens", type=at_least_one, metavar="N", help="padded tokens of a batch (default: the checkpoint's)"
+    )
+
+
+def run(arguments: argparse.Namespace, program: str) -> int:
+    """Label; returns the exit code."""
+    return answer_lines(
+        arguments,
+        program,
+        lambda model, lines: model.predict_stream(lines, batch_tokens=arguments.batch_tokens),
+    )

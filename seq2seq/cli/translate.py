@@ -1,0 +1,58 @@
+"""`seq2seq-translate`, also `seq2seq translate`: text in, its translation out, line by line."""
+
+import argparse
+
+from seq2seq.cli.answers import answer_lines
+from seq2seq.cli.options import add_line_options, add_model_options, add_search_options, given_settings
+
+DESCRIPTION = """\
+Translate text, one line out for each line in, in order, as it goes.
+
+  seq2seq-translate --ckpt runs/multi30k/best < input.txt > output.txt
+
+Lines end at newline bytes only. Nothing in a line is an error: invalid UTF-8, control characters and line separators
+are replaced, blank lines stay blank, over-long lines are translated in pieces; what was odd is counted on stderr."""
+
+SETTINGS = [
+    "search",
+    "beam_size",
+    "length_normalisation",
+    "length_penalty",
+    "n_best",
+    "min_length",
+    "max_length_ratio",
+    "temperature",
+    "top_k",
+    "top_p",
+    "batch_tokens",
+]
+
+
+def epilog() -> str:
+    """The formulas of length normalisation, and the exit codes."""
+    from seq2seq.decoding import FORMULAS
+
+    formulas = "\n".join(f"  {kind.value:<8} {formula}" for kind, formula in FORMULAS.items())
+    return (
+        "--length-normalisation, with alpha = --length-penalty and length in tokens, the end token included:\n"
+        f"{formulas}\n\n"
+        "Exit codes: 0 all lines are written; 2 an error, told on stderr; 130 stopped by Ctrl-C."
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the options."""
+    add_model_options(parser)
+    add_line_options(parser)
+    add_search_options(parser, SETTINGS)
+
+
+def run(arguments: argparse.Namespace, program: str) -> int:
+    """Translate; returns the exit code."""
+    settings = given_settings(arguments, SETTINGS)
+    return answer_lines(
+        arguments,
+        program,
+        lambda model, lines: model.translate_stream(lines, **settings),
+        n_best=arguments.n_best,
+    )

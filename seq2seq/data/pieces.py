@@ -1,0 +1,102 @@
+"""Lines cut to what a model takes, as source ids, and put into batches of like length."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from seq2seq.data.lines import Line, Note, split_long
+from seq2seq.data.tokenizer import EOS, UNK, Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A line, or a part of a long one.
+
+    Attributes:
+        line: number in the whole input, from 0.
+        part: number in the line, from 0.
+        ids: source ids, EOS last.
+        words: for tagging, where in ids each word begins; else empty.
+    """
+
+    line: int
+    part: int
+    ids: list[int]
+    words: tuple[int, ...] = ()
+
+
+Cut = list[tuple[list[Piece], tuple[Note, ...]]]
+"""For each line its pieces, none for a blank one, and its notes."""
+
+
+def cut_text(window: Sequence[Line], tokenizer: Tokenizer, *, max_length: int, first: int = 0) -> Cut:
+    """Lines as pieces of at most max_length tokens.
+
+    Args:
+        window: the lines.
+        tokenizer: of the source.
+        max_length: tokens of a piece at most, the end token included; at least 2.
+        first: number of the first line.
+    """
+    limit = max_length - 1
+    # A token seldom has this many characters; see split_long, which never tokenises longer text at once.
+    short = [index for index, line in enumerate(window) if len(line.text) <= 16 * limit]
+    ids_of = dict(zip(short, tokenizer.encode_batch([window[index].text for index in short]), strict=True))
+    cut: Cut = []
+    for index, line in enumerate(window):
+        notes, ids = line.notes, ids_of.get(index)
+        parts = [] if Note.blank in notes else [ids or []]
+        if Note.blank not in notes and (ids is None or len(ids) > limit):
+            texts = split_long(
+                line.text, limit=limit, count=lambda texts: [len(ids) for ids in tokenizer.encode_batch(texts)]
+            )
+            parts = tokenizer.encode_batch(texts)
+            notes = (*notes, Note.split)
+            if any(len(part) > limit for part in parts):
+                notes = (*notes, Note.cut)
+        parts = [part for part in parts if part]
+        if not parts and Note.blank not in notes:
+            notes = (*notes, Note.blank)  # nothing but what the tokenizer's normalisation removes
+        cut.append(([Piece(first + index, number, [*part[:limit], EOS]) for number, part in enumerate(parts)], notes))
+    return cut
+
+
+def cut_words(window: Sequence[Line], tokenizer: Tokenizer, *, max_length: int, first: int = 0) -> Cut:
+    """As `cut_text`, for tagging: pieces of whole words, which are encoded one by one as in training."""
+    limit = max_length - 1
+    cut: Cut = []
+    for number, line in enumerate(window, first):
+        words = [ids or [UNK] for ids in tokenizer.encode_batch(line.text.split())]
+        pieces: list[Piece] = []
+        ids: list[int] = []
+        starts: list[int] = []
+        for word in [*words, None]:
+            if ids and (word is None or len(ids) + len(word) > limit):
+                pieces.append(Piece(number, len(pieces), [*ids, EOS], tuple(starts)))
+                ids, starts = [], []
+            if word is not None:
+                starts.append(len(ids))
+                ids = ids + word[:limit]
+        notes = line.notes
+        if len(pieces) > 1:
+            notes = (*notes, Note.split)
+        if any(len(word) > limit for word in words):
+            notes = (*notes, Note.cut)
+        cut.append((pieces, notes))
+    return cut
+
+
+def length_sorted(pieces: Sequence[Piece], *, budget: int) -> Iterator[list[Piece]]:
+    """Pieces of like length together, the longest first.
+
+    Args:
+        pieces: in any order.
+        budget: padded tokens of a batch at most; a longer piece makes a batch of its own.
+    """
+    batch: list[Piece] = []
+    for piece in sorted(pieces, key=lambda piece: -len(piece.ids)):
+        if batch and (len(batch) + 1) * len(batch[0].ids) > budget:
+            yield batch
+            batch = []
+        batch.append(piece)
+    if batch:
+        yield batch

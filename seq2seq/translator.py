@@ -1,0 +1,407 @@
+"""What a trained model is used for, from Python: translate lines, label lines, write text.
+
+```python
+import seq2seq
+
+model = seq2seq.load("runs/multi30k/best")
+model.translate(["A man in a blue shirt is standing on a ladder."], beam_size=5)
+```
+"""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from seq2seq.checkpoint import load_checkpoint
+from seq2seq.config import Config, DecodingConfig, Documents, Positions, Precision, Search, Task
+from seq2seq.data.collate import padded
+from seq2seq.data.detokenizer import Detokenizer
+from seq2seq.data.lines import Line, Note, one_line, windows
+from seq2seq.data.pieces import Piece, cut_text, cut_words, length_sorted
+from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK, Tokenizers
+from seq2seq.decoding import Hypothesis, generate, search
+from seq2seq.decoding.settings import decoding_settings
+from seq2seq.device import resolve_device, resolve_precision
+from seq2seq.errors import ConfigError, DecodingError
+
+TOLERANCE = 1e-4
+FORBIDDEN = (PAD, BOS, UNK)
+"""Never written: they have no text."""
+DEFAULT_SEED = 1
+
+Result = TypeVar("Result")
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """One output for a line.
+
+    Attributes:
+        text: one line of text; for tagging, labels with spaces between.
+        score: what candidates are ranked by, see decoding/length_penalty.py; for labels their log-probability. Of a
+            line that was split, the mean over its pieces.
+        log_prob: natural logarithm of its probability; of a line that was split, the sum over its pieces.
+        tokens: tokens written, end tokens included; for labels, how many.
+    """
+
+    text: str
+    score: float
+    log_prob: float
+    tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of one line.
+
+    Attributes:
+        source: the line as it was read, repaired.
+        candidates: best first; as many as n_best.
+        notes: what was odd.
+    """
+
+    source: str
+    candidates: tuple[Candidate, ...]
+    notes: tuple[Note, ...]
+
+    @property
+    def text(self) -> str:
+        """The best candidate's text."""
+        return self.candidates[0].text
+
+
+def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -> "Translator":
+    """A trained model, ready for use.
+
+    Args:
+        folder: a checkpoint folder, or a run folder with best/ (or else last/) in it.
+        device: auto, cpu, cuda, cuda:N or mps.
+        precision: auto, float32, bfloat16 or float16: the number format of weights and activations.
+
+    Raises:
+        CheckpointError: the folder is not a checkpoint or is damaged.
+        ConfigError: the device is not there, or cannot do the precision.
+    """
+    try:
+        place = resolve_device(device)
+        dtype = resolve_precision(Precision(precision), place)
+    except RuntimeError:
+        raise ConfigError(f"device ({device}) must be auto, cpu, cuda, cuda:N or mps.") from None
+    except ValueError:
+        raise ConfigError(
+            f"precision ({precision}) must be one of {', '.join(kind.value for kind in Precision)}."
+        ) from None
+    checkpoint = load_checkpoint(folder, device=place)
+    return Translator(checkpoint.config, checkpoint.model.to(dtype), checkpoint.tokenizers)
+
+
+class Translator:
+    """A model with its tokenizers: text in, text out.
+
+    A line's output depends on the line and the settings alone, not on its neighbours, their order or the size of
+    batches (in float32; in shorter formats rounding is too coarse to promise it).
+
+    Args:
+        config: what the model was trained with; `config.decoding` has the settings that a call does not change.
+        model: in evaluation mode, on its device.
+        tokenizers: of both sides.
+    """
+
+    def __init__(self, config: Config, model: Any, tokenizers: Tokenizers) -> None:
+        self.config, self.model, self.tokenizers = config, model, tokenizers
+        weight = next(model.parameters())
+        self._device: torch.device = weight.device
+        self._exact = weight.dtype in (torch.float32, torch.float64)
+
+    def settings(self, decoding: DecodingConfig | None = None, **changes: Any) -> DecodingConfig:
+        """The settings of a call: `decoding`, else the checkpoint's, with these changes.
+
+        Raises:
+            DecodingError: a setting is unknown, impossible or without effect.
+        """
+        return decoding_settings(decoding or self.config.decoding, changes, task=self.config.task)
+
+    # ---------------------------------------------------------------- lines
+
+    def translate(
+        self, lines: Iterable[Line | str], *, decoding: DecodingConfig | None = None, **changes: Any
+    ) -> list[str]:
+        """Translate lines.
+
+        Args:
+            lines: any text; nothing in it is an error, see data/lines.py.
+            decoding: all settings at once; None takes the checkpoint's.
+            changes: fields of DecodingConfig that differ from these, and `seed` for search=sample.
+
+        Returns:
+            one line of text for each, in the same order; empty for blank lines.
+
+        Raises:
+            DecodingError: the model does not translate, or a setting is unknown, impossible or without effect.
+        """
+        return [answer.text for answer in self.translate_stream(lines, decoding=decoding, **changes)]
+
+    def translate_stream(
+        self, lines: Iterable[Line | str | None], *, decoding: DecodingConfig | None = None, **changes: Any
+    ) -> Iterator[Answer]:
+        """As `translate`, but line by line in bounded memory, with scores, alternatives and notes.
+
+        Args:
+            lines: any text; None asks for what can be answered without waiting for more.
+            decoding: as for `translate`.
+            changes: as for `translate`.
+        """
+        self._check_task(Task.translation)
+        settings = self.settings(decoding, **changes)
+        seed = changes.get("seed", DEFAULT_SEED)
+
+        def solve(pieces: Sequence[Piece]) -> tuple[list[list[Hypothesis]], list[float]]:
+            return self._search(pieces, settings, seed=seed)
+
+        def answer(line: Line, notes: tuple[Note, ...], found: list[list[Hypothesis]]) -> Answer:
+            if any(not hypotheses[0].finished for hypotheses in found):
+                notes = (*notes, Note.unfinished)
+            return Answer(line.text, tuple(self._candidate(found, rank) for rank in range(settings.n_best)), notes)
+
+        rows = {Search.beam: settings.beam_size, Search.sample: settings.n_best, Search.greedy: 1}[settings.search]
+        return self._answers(lines, solve, answer, budget=settings.batch_tokens // rows)
+
+    def predict(self, lines: Iterable[Line | str], *, batch_tokens: int | None = None) -> list[str]:
+        """Label lines.
+
+        Args:
+            lines: any text; nothing in it is an error, see data/lines.py.
+            batch_tokens: padded tokens of a batch; None takes the checkpoint's decoding.batch_tokens.
+
+        Returns:
+            a label for each line; for tagging one for each word of it, with spaces between; empty for blank lines.
+
+        Raises:
+            DecodingError: the model does not label.
+        """
+        return [answer.text for answer in self.predict_stream(lines, batch_tokens=batch_tokens)]
+
+    def predict_stream(
+        self, lines: Iterable[Line | str | None], *, batch_tokens: int | None = None
+    ) -> Iterator[Answer]:
+        """As `predict`, but line by line in bounded memory, with log-probabilities and notes."""
+        self._check_task(Task.classification, Task.tagging)
+
+        def answer(line: Line, notes: tuple[Note, ...], found: list[Tensor]) -> Answer:
+            if not found:
+                return Answer(line.text, (Candidate("", 0.0, 0.0, 0),), notes)
+            log_probs = torch.cat(found)
+            if self.config.task is Task.classification:  # the pieces of a split line judge together
+                log_probs = log_probs.sum(dim=0, keepdim=True).log_softmax(dim=1)
+            best, labels = log_probs.max(dim=1)
+            text, total = self.tokenizers.target.decode(labels.tolist()), float(best.sum())
+            return Answer(line.text, (Candidate(one_line(text), total, total, len(labels)),), notes)
+
+        return self._answers(lines, self._label, answer, budget=batch_tokens or self.config.decoding.batch_tokens)
+
+    # ----------------------------------------------------------------- text
+
+    def generate(
+        self, prompt: str = "", *, sample: int = 0, decoding: DecodingConfig | None = None, **changes: Any
+    ) -> Iterator[str]:
+        """Go on with a text, yielding pieces as they are made; joined, they are the new text without the prompt.
+
+        The model sees at most its context, model.max_length tokens: whenever that is full, the last half of it is read
+        again and the text goes on from there. Beam search yields each such stretch at its end.
+
+        Args:
+            prompt: how the text begins; empty to begin a new document.
+            sample: number of the draw for search=sample: 0, 1, 2, ... give different texts of one seed.
+            decoding: all settings at once; None takes the checkpoint's.
+            changes: fields of DecodingConfig that differ from these, and `seed` for search=sample.
+
+        Raises:
+            DecodingError: the model is no language model, the prompt has no tokens where the model needs some, or a
+                setting is unknown, impossible or without effect.
+        """
+        self._check_task(Task.language_modelling)
+        settings = self.settings(decoding, **changes)
+        tokenizer = self.tokenizers.target
+        # A model of lines has read an end token before each; one of whole files never saw any.
+        of_lines = self.config.data.documents is Documents.line
+        tokens = [EOS, *tokenizer.encode(prompt)] if of_lines else tokenizer.encode(prompt or "\n")
+        if not tokens:
+            raise DecodingError("This model goes on with a text but cannot begin one; give it a prompt.")
+        # Where tokens cannot end in a space, the next word brings the one that the prompt ends in.
+        doubled = prompt.endswith(" ") and not tokenizer.normalise(prompt).endswith(" ")
+        forbidden = FORBIDDEN if of_lines else (*FORBIDDEN, EOS)
+        seed = changes.get("seed", DEFAULT_SEED)
+        return self._generate(tokens, settings, forbidden=forbidden, seed=(seed, sample), skip_space=doubled)
+
+    def _generate(
+        self,
+        tokens: list[int],
+        settings: DecodingConfig,
+        *,
+        forbidden: Sequence[int],
+        seed: tuple[int, int],
+        skip_space: bool,
+    ) -> Iterator[str]:
+        context = self.config.model.max_length
+        detokenizer = Detokenizer(self.tokenizers.target, tokens)
+        written = 0
+        for stretch in itertools.count():
+            if len(tokens) > context:
+                tokens = tokens[-max(1, context // 2) :]
+            # The last token written is not read, so it takes no place.
+            room = min(context - len(tokens) + 1, settings.max_new_tokens - written)
+            new_tokens = generate(
+                self.model,
+                self.model.start(1),
+                torch.tensor([tokens], device=self._device),
+                config=dataclasses.replace(settings, min_length=max(0, settings.min_length - written)),
+                eos_id=EOS,
+                forbidden_ids=forbidden,
+                max_length=room,
+                seed=_mixed(*seed, stretch),
+            )
+            before = written
+            for token in new_tokens:
+                tokens.append(token)
+                written += 1
+                if piece := detokenizer.push(token):
+                    yield piece.removeprefix(" ") if skip_space else piece
+                    skip_space = False
+            if written - before < room or written == settings.max_new_tokens:
+                break
+        if piece := detokenizer.end():
+            yield piece
+
+    # ------------------------------------------------------- lines, in detail
+
+    def _answers(
+        self,
+        lines: Iterable[Line | str | None],
+        solve: Callable[[Sequence[Piece]], tuple[list[Result], list[float]]],
+        answer: Callable[[Line, tuple[Note, ...], list[Result]], Answer],
+        *,
+        budget: int,
+    ) -> Iterator[Answer]:
+        """Cut lines into pieces, solve these in length-sorted batches, and put the answers together in order.
+
+        Args:
+            lines: as for `translate_stream`.
+            solve: a result for each piece of a batch, and by how much each was decided.
+            answer: puts the results of a line's pieces together; none for a blank line.
+            budget: padded tokens of a batch.
+        """
+        if isinstance(lines, str):
+            raise TypeError("lines is one string; give a list of lines")
+        cut_lines = cut_words if self.config.task is Task.tagging else cut_text
+        first = 0
+        for window in windows(lines, first_lines=None if isinstance(lines, Sequence) else 64):
+            cut = cut_lines(window, self.tokenizers.source, max_length=self.config.data.max_length, first=first)
+            results: list[list[Result | None]] = [[None] * len(pieces) for pieces, _ in cut]
+            missing = [len(pieces) for pieces, _ in cut]
+            done = 0
+            batches = length_sorted([piece for pieces, _ in cut for piece in pieces], budget=budget)
+            for batch in itertools.chain([[]], batches):  # before the first batch come the blank lines at the top
+                for piece, result in zip(batch, self._decided(batch, solve), strict=True):
+                    results[piece.line - first][piece.part] = result
+                    missing[piece.line - first] -= 1
+                while done < len(window) and not missing[done]:
+                    found = [result for result in results[done] if result is not None]
+                    yield answer(window[done], cut[done][1], found)
+                    done += 1
+            first += len(window)
+
+    def _decided(
+        self, pieces: Sequence[Piece], solve: Callable[[Sequence[Piece]], tuple[list[Result], list[float]]]
+    ) -> list[Result]:
+        """Solve a batch so that each result is the one that its piece would have by itself."""
+        if not pieces:
+            return []
+        try:
+            results, margins = solve(pieces)
+        except torch.OutOfMemoryError:
+            if len(pieces) == 1:
+                raise DecodingError(
+                    f"Line {pieces[0].line + 1} needs more memory than the device has, even by itself; use a smaller "
+                    "beam_size, or device=cpu."
+                ) from None
+            middle = len(pieces) // 2
+            return self._decided(pieces[:middle], solve) + self._decided(pieces[middle:], solve)
+        if self._exact and len(pieces) > 1:
+            for index, margin in enumerate(margins):
+                if margin < TOLERANCE:
+                    results[index] = solve([pieces[index]])[0][0]
+        return results
+
+    def _search(
+        self, pieces: Sequence[Piece], settings: DecodingConfig, *, seed: int
+    ) -> tuple[list[list[Hypothesis]], list[float]]:
+        source, source_mask = self._source(pieces)
+        most = [int(settings.max_length_ratio * (len(piece.ids) - 1)) + 10 for piece in pieces]
+        if self.config.model.positions is Positions.learned:
+            most = [min(length, self.config.model.max_length) for length in most]
+        result = search(
+            self.model,
+            self.model.start(source, source_mask=source_mask),
+            torch.full((len(pieces), 1), BOS, device=self._device),
+            config=settings,
+            eos_id=EOS,
+            forbidden_ids=FORBIDDEN,
+            max_length=most,
+            seed=seed,
+            row_seeds=[_mixed(piece.line, piece.part) for piece in pieces],
+        )
+        return result.hypotheses, result.margins
+
+    @torch.no_grad()
+    def _label(self, pieces: Sequence[Piece]) -> tuple[list[Tensor], list[float]]:
+        """Log-probabilities of labels for each piece, (1, labels) or for tagging (words, labels), and leads in nats."""
+        source, source_mask = self._source(pieces)
+        log_probs = self.model(source, source_mask=source_mask).log_softmax(dim=-1, dtype=torch.float32).cpu()
+        if self.config.task is Task.tagging:
+            found = [log_probs[row, list(piece.words)] for row, piece in enumerate(pieces)]
+        else:
+            found = list(log_probs.unsqueeze(1))
+        if log_probs.shape[-1] == 1:
+            return found, [math.inf] * len(pieces)
+        leads = [rows.topk(2, dim=1).values for rows in found]
+        return found, [float((lead[:, 0] - lead[:, 1]).min()) for lead in leads]
+
+    def _source(self, pieces: Sequence[Piece]) -> tuple[Tensor, Tensor | None]:
+        """Source ids (batch, length), and their mask where something is padded."""
+        ids, mask = padded([np.array(piece.ids) for piece in pieces], padding=PAD)
+        source = torch.from_numpy(ids).to(self._device)
+        return source, None if mask.all() else torch.from_numpy(mask).to(self._device)
+
+    def _candidate(self, found: list[list[Hypothesis]], rank: int) -> Candidate:
+        """The output of a rank: the pieces' outputs of that rank, or their last where a piece has fewer."""
+        chosen = [hypotheses[min(rank, len(hypotheses) - 1)] for hypotheses in found]
+        texts = [one_line(self.tokenizers.target.decode(hypothesis.tokens)) for hypothesis in chosen]
+        return Candidate(
+            text=" ".join(text for text in texts if text),
+            score=math.fsum(hypothesis.score for hypothesis in chosen) / max(len(chosen), 1),
+            log_prob=math.fsum(hypothesis.log_prob for hypothesis in chosen),
+            tokens=sum(len(hypothesis.tokens) + hypothesis.finished for hypothesis in chosen),
+        )
+
+    def _check_task(self, *tasks: Task) -> None:
+        uses = {
+            Task.translation: "translates: use translate",
+            Task.language_modelling: "is a language model: use generate",
+            Task.classification: "labels lines: use predict",
+            Task.tagging: "labels words: use predict",
+        }
+        if self.config.task not in tasks:
+            raise DecodingError(f"This model {uses[self.config.task]}.")
+
+
+def _mixed(*numbers: int) -> int:
+    """One number for several, different for different ones below 2 ** 32."""
+    return sum(number << 32 * place for place, number in enumerate(numbers))
