@@ -121,7 +121,7 @@ class Report:
     def _speed(self) -> str:
         seconds = max(time.monotonic() - self._start, 1e-9)
         rates = f"{self._lines / seconds:,.1f} lines/s, {self._tokens / seconds:,.0f} output tokens/s"
-        return f"{self._lines:,} lines, {rates}"
+        return f"{self._lines:,} {'line' if self._lines == 1 else 'lines'}, {rates}"
 
     def _time_left(self) -> str:
         share, read = self._inputs.share, self._inputs.lines_read

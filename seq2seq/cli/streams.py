@@ -48,7 +48,7 @@ class Inputs:
                 if name != "-" and not os.access(name, os.R_OK):
                     raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
             except OSError as error:
-                raise DataError(f"{name}: cannot be read ({_reason(error)}).") from error
+                raise DataError(f"{_named(name)}: cannot be read ({_reason(error)}).") from error
             regular = stat.S_ISREG(status.st_mode)
             self._size = self._size + status.st_size if regular and self._size is not None else None
 
@@ -74,7 +74,7 @@ class Inputs:
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
                 raise DataError(f"{name}: this gzip file is damaged or cut off ({error}).") from error
             except OSError as error:
-                raise DataError(f"{name}: cannot be read to its end ({_reason(error)}).") from error
+                raise DataError(f"{_named(name)}: cannot be read to its end ({_reason(error)}).") from error
             finally:
                 self._current = None
                 if name != "-":
@@ -111,6 +111,8 @@ class Output:
         try:
             if os.path.isdir(name):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+            if name == "-" and sys.stdout is None:
+                raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             if name == "-":
                 self._raw: IO[bytes] = cast(BinaryIO, sys.stdout.buffer)
             else:
@@ -233,7 +235,7 @@ def _silence_stdout() -> None:
     """Python flushes stdout once more at exit; what cannot be written then must not become a traceback."""
     try:
         sys.stdout.flush()
-    except (OSError, ValueError):
+    except (OSError, ValueError, AttributeError):  # full or gone; closed; None
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
@@ -241,6 +243,10 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, OSError) and error.errno == errno.ENOSPC:
         return "the disk is full"
     return (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+
+
+def _named(input_name: str) -> str:
+    return "stdin" if input_name == "-" else input_name
 
 
 def _waits_for(file: IO[bytes]) -> Callable[[], bool]:
