@@ -86,9 +86,9 @@ def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:
     for key in node:
         child = node._get_node(key)
         if isinstance(child, DictConfig) and not child._is_none() and len(child):
-            yield from _keys(child, f"{prefix}{key}.")
+            yield from _keys(child, f"{prefix}{key!s}.")
         else:
-            yield f"{prefix}{key}"
+            yield f"{prefix}{key!s}"
 
 
 def explain(error: Exception, overrides: Iterable[str], schema: type[Any]) -> str:

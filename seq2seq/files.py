@@ -19,7 +19,7 @@ def fsync(path: Path) -> None:
         os.close(descriptor)
 
 
-def write_text(path: Path, text: str) -> None:
+def write_bytes(path: Path, content: bytes) -> None:
     """Write a file under a temporary name beside it, then rename it into place.
 
     Raises:
@@ -27,14 +27,19 @@ def write_text(path: Path, text: str) -> None:
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(temporary, "w", encoding="utf-8") as file:
-            file.write(text)
+        with open(temporary, "wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """`write_bytes` of text in UTF-8."""
+    write_bytes(path, text.encode("utf-8"))
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -54,7 +59,7 @@ def whole_folder(path: Path, *, displaced: Path | None = None) -> Iterator[Path]
         displaced: a new name for a folder that stands at `path`; None removes it.
 
     Raises:
-        OSError: the disk is full or the parent folder cannot be written.
+        OSError: the disk is full or the parent folder cannot be written; what stood at `path` is untouched.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
@@ -70,7 +75,11 @@ def whole_folder(path: Path, *, displaced: Path | None = None) -> Iterator[Path]
             aside.parent.mkdir(exist_ok=True)
             shutil.rmtree(aside, ignore_errors=True)
             os.rename(path, aside)
-            os.rename(temporary, path)
+            try:
+                os.rename(temporary, path)
+            except BaseException:
+                os.rename(aside, path)
+                raise
             if displaced is None:
                 shutil.rmtree(aside, ignore_errors=True)
         else:

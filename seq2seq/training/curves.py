@@ -2,9 +2,10 @@
 
 import io
 import json
-import os
 from pathlib import Path
 from typing import Any
+
+from seq2seq.files import write_bytes
 
 
 def draw_curves(metrics_lines: Path, picture: Path) -> None:
@@ -17,7 +18,7 @@ def draw_curves(metrics_lines: Path, picture: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    records = [json.loads(line) for line in metrics_lines.read_text(encoding="utf-8").splitlines()]
+    records = [json.loads(line) for line in metrics_lines.read_bytes().splitlines()]
     train = [record for record in records if record["kind"] == "train"]
     valid = [record for record in records if record["kind"] == "valid"]
     scores = [name for name in ("bleu", "chrf", "accuracy") if any(name in record for record in valid)]
@@ -40,9 +41,7 @@ def draw_curves(metrics_lines: Path, picture: Path) -> None:
             panel.legend()
     content = io.BytesIO()
     figure.savefig(content, format="png", dpi=110)
-    temporary = picture.with_name(f".{picture.name}.tmp")
-    temporary.write_bytes(content.getvalue())
-    os.replace(temporary, picture)
+    write_bytes(picture, content.getvalue())
 
 
 def _line(panel: Any, records: list[dict[str, Any]], name: str, label: str) -> None:

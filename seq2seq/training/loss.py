@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 
 IGNORE = -100
 """A target that does not count."""
@@ -27,11 +28,13 @@ class _LinearCrossEntropy(torch.autograd.Function):
         bias: Tensor | None,
         targets: Tensor,
         label_smoothing: float,
+        grad_enabled: bool,
     ) -> tuple[Tensor, Tensor]:
         rows, vocab = hidden.size(0), weight.size(0)
         dtype = torch.get_autocast_dtype(hidden.device.type) if _autocasts(hidden) else hidden.dtype
         hidden, cast_weight = hidden.to(dtype), weight.to(dtype)
-        needs_gradient = any(context.needs_input_grad)
+        # needs_input_grad alone is also true under no_grad, where validation would pay for gradients nobody wants
+        needs_gradient = grad_enabled and any(context.needs_input_grad)
         summed = torch.float64 if dtype == torch.float64 else torch.float32
         smoothed_loss = hidden.new_zeros((), dtype=summed)
         loss = hidden.new_zeros((), dtype=summed)
@@ -57,9 +60,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             gradient = logits.sub_(normaliser[:, None]).exp_()
             if label_smoothing:
                 gradient -= label_smoothing / vocab
-            gradient.scatter_add_(
-                1, targets[here, None], gradient.new_full((gradient.size(0), 1), label_smoothing - 1)
-            )
+            gradient.scatter_add_(1, targets[here, None], gradient.new_full((gradient.size(0), 1), label_smoothing - 1))
             if bias_gradient is not None:
                 bias_gradient += gradient.sum(dim=0)
             gradient = gradient.to(dtype)
@@ -73,12 +74,14 @@ class _LinearCrossEntropy(torch.autograd.Function):
         return smoothed_loss, loss
 
     @staticmethod
-    def backward(context: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    @once_differentiable
+    def backward(context: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
         hidden_gradient, weight_gradient, bias_gradient = context.saved_tensors
         return (
             hidden_gradient * gradient.to(hidden_gradient.dtype),
             weight_gradient * gradient.to(weight_gradient.dtype),
             None if bias_gradient is None else bias_gradient * gradient.to(bias_gradient.dtype),
+            None,
             None,
             None,
         )
@@ -115,7 +118,7 @@ def linear_cross_entropy(
     """
     counted = targets != IGNORE
     return _LinearCrossEntropy.apply(  # type: ignore[no-any-return, no-untyped-call]
-        hidden[counted], weight, bias, targets[counted], label_smoothing
+        hidden[counted], weight, bias, targets[counted], label_smoothing, torch.is_grad_enabled()
     )
 
 

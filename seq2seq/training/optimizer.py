@@ -15,7 +15,8 @@ def build_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Ada
     Weight decay is for the matrices of the layers: norms, biases and embeddings are left alone.
     """
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
-    decayed, others = [], []
+    decayed: list[nn.Parameter] = []
+    others: list[nn.Parameter] = []
     for parameter in model.parameters():
         matrix = parameter.dim() >= 2 and id(parameter) not in embeddings
         (decayed if matrix else others).append(parameter)
@@ -52,8 +53,10 @@ def load_optimizer_tensors(
     """
     for name, parameter in model.named_parameters():
         state = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
-        if not state:
-            raise CheckpointError(f"{origin}: holds no optimiser state for {name}; use another checkpoint.")
+        if state.keys() != {"step", "exp_avg", "exp_avg_sq"}:
+            raise CheckpointError(
+                f"{origin}: holds no optimiser state for {name}, or only a part of it; use another checkpoint."
+            )
         for key, value in state.items():
             if value.dim() and value.shape != parameter.shape:
                 raise CheckpointError(f"{origin}: the optimiser's {key} of {name} has another shape; use another one.")

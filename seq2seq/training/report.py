@@ -1,6 +1,8 @@
 """What a run says while it works: lines in metrics.jsonl, TensorBoard scalars, and one line at a time for people."""
 
 import json
+import math
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -30,7 +32,8 @@ class MetricsLog:
             self._writer = SummaryWriter(str(tensorboard), purge_step=step + 1)
 
     def write(self, kind: str, step: int, **figures: float | int | str | None) -> None:
-        """Append one line: {"kind": "train" | "valid", "step": ..., ...}."""
+        """Append one line: {"kind": "train" | "valid", "step": ..., ...}; JSON has no NaN, so such a figure is null."""
+        figures = {name: None if _is_not_finite(value) else value for name, value in figures.items()}
         self._file.write(json.dumps({"kind": kind, "step": step, **figures}, ensure_ascii=False) + "\n")
         self._file.flush()
         if self._writer is not None:
@@ -43,6 +46,10 @@ class MetricsLog:
         self._file.close()
         if self._writer is not None:
             self._writer.close()
+
+
+def _is_not_finite(value: float | int | str | None) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
 
 
 class Progress:
@@ -64,7 +71,8 @@ class Progress:
             return
         self._next = clock + self._every
         if self._terminal:
-            sys.stderr.write(f"\r\x1b[2K{text}")
+            width = shutil.get_terminal_size().columns - 1  # a wrapped line could not be rewritten
+            sys.stderr.write(f"\r\x1b[2K{text[:width]}")
             sys.stderr.flush()
         else:
             print(text, file=sys.stderr, flush=True)

@@ -18,7 +18,7 @@ from typing import Any
 
 from seq2seq.checkpoint import load_training_state, verify
 from seq2seq.errors import CheckpointError
-from seq2seq.files import write_text
+from seq2seq.files import write_bytes
 
 
 class RunFolder:
@@ -56,7 +56,8 @@ class RunFolder:
     def kept(self) -> list[Path]:
         """Older checkpoints, newest first."""
         folders = (self.path / "checkpoints").glob("step-*")
-        numbered = [(int(folder.name.removeprefix("step-")), folder) for folder in folders]
+        steps = [(folder.name.removeprefix("step-"), folder) for folder in folders]
+        numbered = [(int(step), folder) for step, folder in steps if step.isdecimal()]
         return [folder for _, folder in sorted(numbered, reverse=True)]
 
     def newest_good(self) -> tuple[Path | None, list[str]]:
@@ -79,8 +80,9 @@ class RunFolder:
         return None, refused
 
     def _resumable(self) -> Iterator[Path]:
-        # A power loss between two renames can leave the newest under its temporary name: see files.whole_folder.
-        for folder in (self.last, *sorted(self.path.glob(".last.*")), *self.kept()):
+        # A power loss between two renames can leave the newest under its temporary name, and the one before it
+        # under .old: see files.whole_folder.
+        for folder in (self.last, *self.path.glob(".last.*.tmp"), *self.path.glob(".last.*.old"), *self.kept()):
             if folder.is_dir() and (folder / "manifest.json").exists():
                 yield folder
 
@@ -88,12 +90,12 @@ class RunFolder:
         """Forget lines of metrics.jsonl beyond a step: the run is about to write them again."""
         if not self.metrics_lines.exists():
             return
-        kept: list[str] = []
-        for line in self.metrics_lines.read_text(encoding="utf-8").splitlines():
+        kept: list[bytes] = []
+        for line in self.metrics_lines.read_bytes().splitlines():  # bytes: a crash may cut a character
             try:
                 record: dict[str, Any] = json.loads(line)
             except ValueError:
                 break  # the line that a crash cut off
             if record["step"] <= step:
-                kept.append(line + "\n")
-        write_text(self.metrics_lines, "".join(kept))
+                kept.append(line + b"\n")
+        write_bytes(self.metrics_lines, b"".join(kept))
