@@ -1,31 +1,35 @@
 """A corpus of English-German sentence pairs made by a grammar, for when no downloaded corpus is at hand.
 
-Ours: no sentence is copied from anywhere. Nouns, verbs, adjectives and adverbials (`nouns.py`, `verbs.py`, `adjectives.py`,
-`phrases.py`) are put together by meaning (`grammar.py`), inflected (`german.py`, `noun_phrase.py`), ordered (`clause.py`) and
-joined into sentences (`one_clause.py`, `being.py`, `events.py`, `relative_clauses.py`, `two_clauses.py`, `infinitives.py`).
+Ours: no sentence is copied from anywhere. Nouns, verbs, adjectives and adverbials (`nouns.py`, `verbs.py`,
+`adjectives.py`, `phrases.py`) are put together by meaning (`grammar.py`), inflected (`german.py`,
+`noun_phrase.py`), ordered (`clause.py`) and joined into sentences (`one_clause.py`, `being.py`, `events.py`,
+`relative_clauses.py`, `two_clauses.py`, `infinitives.py`).
 
 What is covered:
-    Noun phrases: four cases, three genders, plurals, weak masculine nouns, dative plural -n; definite, indefinite, possessive,
-    demonstrative, negative (kein) and numeral determiners with the strong, weak and mixed adjective endings; names, genitives and
-    pronouns, where it is er, sie or es after the German noun.
-    Verbs: present with vowel change, perfect with haben or sein, simple past of sein, haben and the modals, future, modals, separable
-    and reflexive verbs, dative and prepositional objects, passive, imperative, gern.
-    Word order: verb second with a fronted adverbial, verb last in subordinate and relative clauses and in zu and um-zu
-    infinitives, the order of pronouns, recipient, time, cause, object, negation, manner and place, the place of nicht.
-    Prepositions: two-way ones with both cases, contractions, directions (nach, zu, in), and those that verbs govern.
-    Sentences: statements, yes/no and wh questions, commands, comparison, existence, clock times and dates, coordination, reasons,
-    conditions, reports, relative clauses.
+    Noun phrases: four cases, three genders, plurals, weak masculine nouns, dative plural -n; definite, indefinite,
+    possessive, demonstrative, negative (kein) and numeral determiners with the strong, weak and mixed adjective
+    endings; names, genitives and pronouns, where it is er, sie or es after the German noun.
+    Verbs: present with vowel change, perfect with haben or sein, simple past of sein, haben and the modals, future,
+    modals, separable and reflexive verbs, dative and prepositional objects, passive, imperative, gern.
+    Word order: verb second with a fronted adverbial, verb last in subordinate and relative clauses and in zu and
+    um-zu infinitives, the order of pronouns, recipient, time, cause, object, negation, manner and place, the place
+    of nicht.
+    Prepositions: two-way ones with both cases, contractions, directions (nach, zu, in), and those that verbs
+    govern.
+    Sentences: statements, yes/no and wh questions, commands, comparison, existence, clock times and dates,
+    coordination, reasons, conditions, reports, relative clauses.
 
-Conventions, so that each English sentence has one translation: you is du; the English past and the present perfect are both the
-German perfect; a profession has one gender (teacher: Lehrer; singer: Sängerin); an indefinite object follows, a definite one precedes
-the place, and so on throughout.
+Conventions, so that each English sentence has one translation: you is du; the English past and the present perfect
+are both the German perfect; a profession has one gender (teacher: Lehrer; singer: Sängerin); an indefinite object
+follows, a definite one precedes the place, and so on throughout.
 
-What is held out: pairs of words, never words. `held_out` reserves a fixed part of all subject-verb, verb-object and adjective-noun pairs
-for test and another for valid, whatever the seed. A test sentence contains at least one pair reserved for test and none reserved for
-valid; a valid sentence the reverse; a train sentence neither. A pair is of dictionary forms, so it is held out in every
-inflection and in every kind of sentence. Every word form of valid and test stands in train, at least
-LEAST_OCCURRENCES times. The template, the subject and the objects of a test sentence are therefore known; what is measured is whether
-they can be put together in a new way. Names and pronouns are in no pair, nor are adverbials and places.
+What is held out: pairs of words, never words. `held_out` reserves a fixed part of all subject-verb, verb-object and
+adjective-noun pairs for test and another for valid, whatever the seed. A test sentence contains at least one pair
+reserved for test and none reserved for valid; a valid sentence the reverse; a train sentence neither. A pair is of
+dictionary forms, so it is held out in every inflection and in every kind of sentence. Every word form of valid and
+test stands in train, at least LEAST_OCCURRENCES times. The template, the subject and the objects of a test sentence
+are therefore known; what is measured is whether they can be put together in a new way. Names and pronouns are in no
+pair, nor are adverbials and places.
 """
 
 import re

@@ -1,17 +1,17 @@
 """Adjectives: both languages, comparison, and the kinds of noun that each can describe.
 
-A line reads ``english | german | comparison | tags of nouns``. The comparison is ``older oldest älter ältest`` or ``-`` where none is
-used; "more" comparisons are written with ``more`` and then the two German forms.
+A line reads ``english | german | comparison | tags of nouns``. The comparison is ``older oldest älter ältest``, or
+``-`` where none is used; "more" comparisons are written with ``more`` and then the two German forms.
 """
 
 from dataclasses import dataclass
 
 _LINES = """
-    old | alt | older oldest älter ältest | person animal text garment furniture vehicle building device wall_piece city village
+    old | alt | older oldest älter ältest | adult animal text garment furniture vehicle building device city
     young | jung | younger youngest jünger jüngst | person animal
     tall | groß | taller tallest größer größt | person tree
-    big | groß | bigger biggest größer größt | animal vessel furniture vehicle building room garden forest city lake island
-    small | klein | smaller smallest kleiner kleinst | person animal fruit vessel device wall_piece furniture vehicle building room garden village island
+    big | groß | bigger biggest größer größt | animal vessel furniture vehicle building room forest city lake
+    small | klein | smaller smallest kleiner kleinst | person animal fruit vessel furniture vehicle building room
     strong | stark | stronger strongest stärker stärkst | man boy farmer horse lion bear elephant
     rich | reich | richer richest reicher reichst | man woman uncle aunt writer singer neighbour actress
     poor | arm | poorer poorest ärmer ärmst | man woman farmer painter student
@@ -40,7 +40,7 @@ _LINES = """
     dangerous | gefährlich | more gefährlicher gefährlichst | wild street river
     fast | schnell | faster fastest schneller schnellst | vehicle horse computer
     slow | langsam | slower slowest langsamer langsamst | lorry tram bus computer ship
-    new | neu | newer newest neuer neuest | text garment portable vessel device wall_piece furniture vehicle building teacher colleague neighbour boss
+    new | neu | newer newest neuer neuest | text garment portable vessel device furniture vehicle building boss
     expensive | teuer | more teurer teuerst | garment portable device wall_piece furniture vehicle wine hotel restaurant
     cheap | billig | cheaper cheapest billiger billigst | garment portable vessel device vehicle wine hotel restaurant
     beautiful | schön | more schöner schönst | garment wall_piece vessel building outdoors horse song poem woman actress
@@ -89,7 +89,7 @@ _LINES = """
 """
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Adjective:
     """An adjective; the comparison forms are None where the adjective is not compared here."""
 

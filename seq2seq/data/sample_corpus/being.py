@@ -25,11 +25,15 @@ DESCRIBABLE = tuple(
 )
 _COMPARABLE_KINDS = ("male", "female", "animal", "vehicle", "building", "garment", "furniture", "text", "food")
 _COMPARABLE = tuple(noun for noun in DESCRIBABLE if noun.kind in _COMPARABLE_KINDS)
-_TOO = tuple("big small expensive heavy long short loud dark cold hot slow difficult dangerous old".split())
-_GOOD = tuple("""kind happy clever friendly funny polite patient honest brave beautiful good cheap comfortable modern tasty fresh exciting
-    interesting clean bright strong rich famous fast ripe sweet light easy""".split())  # fmt: skip
-_BAD = tuple("""lazy sad angry ugly bad expensive boring dirty broken slow loud dangerous strict ill tired dark heavy difficult poor sour
-    nervous strange empty""".split())  # fmt: skip
+_CONTRASTABLE = tuple(
+    noun for noun in DESCRIBABLE if noun.kind not in ("animal", "neuter_person") and len(adjectives_for(noun)) > 3
+)
+_TOO = "big small expensive heavy long short loud dark cold hot slow difficult old"
+_GOOD = """kind happy clever friendly funny polite patient honest brave strong rich famous beautiful good cheap
+    comfortable modern tasty fresh ripe sweet exciting interesting clean bright fast light easy"""
+_BAD = """lazy sad angry strict ill tired poor nervous strange dangerous ugly bad expensive boring dirty broken slow
+    loud dark heavy difficult sour empty"""
+_POLARITY = {**dict.fromkeys(_GOOD.split(), 1), **dict.fromkeys(_BAD.split(), -1)}
 _TENSES = (Tense.PRESENT, Tense.PRESENT, Tense.PAST)
 
 
@@ -46,14 +50,15 @@ def predicate_of(grammar: Grammar, noun: Noun) -> tuple[Phrase, str]:
 
 def owned_or_the(grammar: Grammar, noun: Noun, *more: str) -> str:
     """A possessive, "the", or one of the given determiners."""
-    return grammar.one(("the", "the", *more, *(("my", "your", "our", "his", "her") if noun.ownable else ())))
+    possessives: tuple[str, ...] = ("my", "your", "our", "his", "her") if noun.ownable else ()
+    return grammar.one(("the", "the", *more, *possessives))
 
 
 def _degree(grammar: Grammar, adjective: Adjective, *, negated: bool) -> tuple[str, str]:
     degrees = [("", "")]
     if adjective.comparative:
         degrees.append(("very ", "sehr "))
-    if adjective.english in _TOO and not negated:
+    if adjective.english in _TOO.split() and not negated:
         degrees.append(("too ", "zu "))
     return grammar.one(degrees)
 
@@ -75,22 +80,16 @@ def description(grammar: Grammar) -> Sentence:
     return sentence(english_statement(clause), german_statement(clause), ".", clause, pair)
 
 
-def _polarity(english: str) -> int:
-    return 1 if english in _GOOD else -1 if english in _BAD else 0
-
-
 def contrast(grammar: Grammar) -> Sentence:
     """The table is old, but it is beautiful: the pronoun follows the German gender."""
-    noun = grammar.one(
-        [noun for noun in DESCRIBABLE if noun.kind not in ("animal", "neuter_person") and len(adjectives_for(noun)) > 3]
-    )
+    noun = grammar.one(_CONTRASTABLE)
     subject = noun_phrase(noun, owned_or_the(grammar, noun, "this"))
     first, first_pair = predicate_of(grammar, noun)
     second, second_pair = predicate_of(grammar, noun)
-    if first == second or opposed(first.english, second.english):
+    if opposed(first.english, second.english):
         return contrast(grammar)
     tense = grammar.one(_TENSES)
-    agreement = _polarity(first.english) * _polarity(second.english)
+    agreement = _POLARITY.get(first.english, 0) * _POLARITY.get(second.english, 0)
     but = agreement < 0 or (agreement > 0 and grammar.chance(0.5))
     one = being(subject, first, tense=tense)
     other = being(referring_to(subject), second, tense=tense, negated=but and agreement > 0)
@@ -169,15 +168,21 @@ def possession(grammar: Grammar) -> Sentence:
     return sentence(english_statement(clause), german_statement(clause), ".", clause, pair, *owner.combinations)
 
 
+_CITIES = tuple(place for place in PLACES if "far" in place.tags and "country" not in place.tags)
+
+
 def existence(grammar: Grammar) -> Sentence:
     """In the village there is an old church: es gibt with the accusative."""
-    if grammar.chance(0.4):
-        where = grammar.one([place for place in PLACES if "far" in place.tags]).location
+    natural = grammar.chance(0.25)
+    if natural or grammar.chance(0.3):
+        where = grammar.one([place for place in PLACES if "country" in place.tags] if natural else _CITIES).location
     else:
         town = noun_phrase(grammar.one(tagged("city", "village", "island")), grammar.one(("the", "this", "every")))
         english, word = ("on", "auf") if town.english.endswith("island") else ("in", "in")
         where = Phrase(f"{english} {town.english}", german.contract(word, town.case("dative")))
-    noun = grammar.one(tagged("building", "park", "market", "zoo", "lake", "beach", "river"))
+    noun = grammar.one(
+        tagged("lake", "beach", "river", "castle", "island") if natural else tagged("building", "park", "market", "zoo")
+    )
     adjectives = grammar.adjectives(noun, 0.8)
     shape = grammar.one(("a", "number", "many") if " every " in where.english else ("a", "no", "number", "many"))
     if shape in ("a", "no"):

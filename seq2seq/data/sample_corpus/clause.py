@@ -1,7 +1,7 @@
 """A clause and its word order in both languages.
 
-German is one scheme: what stands before the finite verb differs between statement, question and subordinate clause; the middle field and
-the right-hand bracket (prefix, participle, infinitive) are the same in all of them.
+German is one scheme: what stands before the finite verb differs between statement, question and subordinate clause; the
+middle field and the right-hand bracket (prefix, participle, infinitive) are the same in all of them.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from seq2seq.data.sample_corpus.verbs import Verb
 
 
 class Tense(Enum):
-    """The English tense; German has the present for the first two, the perfect for the next two, werden for the last."""
+    """The English tense; German has the present for the first two, the perfect for the next two, then werden."""
 
     PRESENT = "present"
     PROGRESSIVE = "progressive"
@@ -41,34 +41,21 @@ WOULD_LIKE = Modal(("would", "would", "like to"), ("", "", ""), True, "möchten"
 MAY = Modal(("is", "are", "allowed to"), ("was", "were", "allowed to"), True, "dürfen")
 MODALS = (CAN, MUST, WANT, SHOULD, WOULD_LIKE, MAY)
 
+# lemma, English forms, German forms, what it governs, frame, then the lists that only lexicon verbs have
 BE = Verb(
-    "be",
-    "was",
-    "been",
-    "being",
-    "",
-    "",
-    "sein",
-    "",
-    "gewesen",
-    "bist",
-    "ist",
-    "sein",
-    False,
-    "copula",
-    ("", ""),
-    (),
-    (),
-    (),
+    *("be", "be", "was", "been", "being", "", ""),
+    *("sein", "", "gewesen", "bist", "ist", "sein", False),
+    *("copula", ("", ""), (), (), ()),
 )
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+# Not frozen only for speed: __init__ of a frozen class takes twice as long. Nothing changes a clause; see replace().
+@dataclass(slots=True, kw_only=True, eq=False)
 class Clause:
     """One verb with all that belongs to it.
 
     Attributes:
-        goal: where to, a place that the verb demands, or a predicate: it follows nicht and stands last in the middle field.
+        goal: where to, a place that the verb demands, or a predicate: it follows nicht and ends the middle field.
         place: where it happens, not demanded by the verb.
         frequency: often, already ... or NEVER, which negates.
         recipient_first: English "gives the child a book" rather than "gives a book to the child".
@@ -116,7 +103,7 @@ class Clause:
         return tuple(phrase for phrase in (self.time, self.place, self.cause) if phrase)
 
 
-# --- English -----------------------------------------------------------------------------------------------------------------------
+# --- English -------------------------------------------------------------------------------------------------
 
 
 def be_form(phrase: NounPhrase, *, past: bool) -> str:
@@ -258,7 +245,7 @@ def english_infinitive(clause: Clause) -> str:
     return " ".join([clause.verb.english, *_english_after(clause, None)])
 
 
-# --- German ------------------------------------------------------------------------------------------------------------------------
+# --- German --------------------------------------------------------------------------------------------------
 
 
 def _german_group(clause: Clause) -> tuple[str, list[str]]:
@@ -276,14 +263,14 @@ def _german_group(clause: Clause) -> tuple[str, list[str]]:
     if clause.tense is Tense.FUTURE:
         return german.present("werden", person, plural=plural), [infinitive]
     if clause.tense in (Tense.PAST, Tense.PERFECT):
-        if verb.infinitive in ("sein", "haben") and clause.tense is Tense.PAST:
+        if verb.infinitive in ("sein", "haben", "mögen") and clause.tense is Tense.PAST:
             return german.past(verb.infinitive, person, plural=plural), []
         return german.present(verb.auxiliary, person, plural=plural), [verb.german_participle]
     return german.verb_present(verb, person, plural=plural), [verb.prefix] if verb.prefix else []
 
 
 def _german_middle(clause: Clause, front: Phrase | None, *, without: NounPhrase | None = None) -> list[str]:
-    """The middle field without subject and reflexive: pronouns, recipient, time, cause, objects, negation, manner, place, goal."""
+    """The middle field without the subject: pronouns, recipient, time, cause, object, negation, place, goal."""
     accusative = None if clause.accusative is without else clause.accusative
     dative = None if clause.dative is without else clause.dative
     time, cause, place, goal = ("" if phrase is None or phrase is front else phrase.german

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from seq2seq.data.sample_corpus import german
+from seq2seq.data.sample_corpus.being import owned_or_the
 from seq2seq.data.sample_corpus.clause import (
     Clause,
     Tense,
@@ -12,7 +13,6 @@ from seq2seq.data.sample_corpus.clause import (
     german_question,
     german_statement,
 )
-from seq2seq.data.sample_corpus.being import owned_or_the
 from seq2seq.data.sample_corpus.grammar import BESIDE, Grammar
 from seq2seq.data.sample_corpus.noun_phrase import OWNER, NounPhrase, noun_phrase, referring_to
 from seq2seq.data.sample_corpus.nouns import Noun, tagged
@@ -109,8 +109,10 @@ def position(grammar: Grammar) -> Sentence:
     return sentence(english_statement(clause), german_statement(clause), ".", clause)
 
 
-_PASSIVE_VERBS = tuple(verb(lemma) for lemma in """repair build paint write read translate sell wash bake open close steal find visit describe
-    order clean""".split())  # fmt: skip
+_PASSIVE_LEMMAS = (
+    """repair build paint write read translate sell wash bake open close steal find visit describe order clean"""
+)
+_PASSIVE_VERBS = tuple(verb(lemma) for lemma in _PASSIVE_LEMMAS.split())
 
 
 def passive(grammar: Grammar) -> Sentence:

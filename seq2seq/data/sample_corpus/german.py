@@ -1,4 +1,4 @@
-"""German inflection: articles, adjective endings, nouns, present tense and the verb bracket. Knows forms, not meanings."""
+"""German inflection: articles, adjective endings, nouns and verbs. Knows forms, not meanings."""
 
 from seq2seq.data.sample_corpus.nouns import Noun
 from seq2seq.data.sample_corpus.verbs import Verb, needs_e
@@ -15,8 +15,15 @@ _ADJECTIVE = {
 _ATTRIBUTIVE_STEMS = {"teuer": "teur", "dunkel": "dunkl", "sauer": "saur", "müde": "müd"}
 _DIESER_WORDS = {"dies", "jed", "welch", "all", "viel", "einig"}
 _CONTRACTIONS = {
-    "in dem": "im", "in das": "ins", "an dem": "am", "an das": "ans", "zu dem": "zum", "zu der": "zur", "von dem": "vom", "bei dem": "beim",
-}  # fmt: skip
+    "in dem": "im",
+    "in das": "ins",
+    "an dem": "am",
+    "an das": "ans",
+    "zu dem": "zum",
+    "zu der": "zur",
+    "von dem": "vom",
+    "bei dem": "beim",
+}
 _IRREGULAR_PRESENT = {
     "sein": "bin bist ist sind sind",
     "haben": "habe hast hat haben haben",
@@ -31,17 +38,26 @@ _IRREGULAR_PRESENT = {
     "wissen": "weiß weißt weiß wissen wissen",
 }
 _PAST_STEMS = {
-    "sein": "war", "haben": "hatte", "werden": "wurde", "können": "konnte", "müssen": "musste", "wollen": "wollte", "sollen": "sollte",
-    "dürfen": "durfte", "wissen": "wusste", "sagen": "sagte",
-}  # fmt: skip
+    "sein": "war",
+    "mögen": "mochte",
+    "haben": "hatte",
+    "werden": "wurde",
+    "können": "konnte",
+    "müssen": "musste",
+    "wollen": "wollte",
+    "sollen": "sollte",
+    "dürfen": "durfte",
+    "wissen": "wusste",
+    "sagen": "sagte",
+}
 
 
 def article(stem: str, case: str, gender: str) -> str:
     """A determiner in a case; gender is m, f, n or plural.
 
     Args:
-        stem: ``der`` for the definite article, the stem of a der-word (``dies``, ``jed``, ``welch``, ``all``), or an ein-word
-            (``ein``, ``kein``, ``mein`` ...).
+        stem: ``der`` for the definite article, the stem of a der-word (``dies``, ``jed``, ``welch``, ``all``), or an
+            ein-word (``ein``, ``kein``, ``mein`` ...).
         case: one of CASES.
         gender: m, f, n or plural.
     """

@@ -1,4 +1,4 @@
-"""Random noun phrases and clauses that make sense: verbs meet subjects and objects of fitting kinds, nouns meet fitting adjectives."""
+"""Noun phrases and clauses that make sense: verbs meet fitting subjects and objects, nouns fitting adjectives."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -35,17 +35,53 @@ from seq2seq.data.sample_corpus.verbs import VERBS, Verb
 
 Item = TypeVar("Item")
 _OPPOSITES = tuple(
-    words.split()
-    for words in """old young new modern; tall small big; rich poor; happy sad angry; lazy busy; fast slow; expensive cheap; beautiful ugly;
-    heavy light; red blue green yellow white black brown; clean dirty; dark bright; long short; warm cold hot fresh; sweet sour; ripe sour;
-    good bad tasty; interesting boring exciting; difficult easy; quiet loud; kind friendly angry; broken new; funny sad; brave nervous;
-    good boring; bad exciting; bad interesting; strict friendly; strict kind; good ugly; easy strange; polite angry; ill strong; tasty sour;
-    patient nervous; tired curious; busy tired""".split(";")
+    line.split()
+    for line in """
+        old young new modern
+        tall small big
+        rich poor
+        happy sad angry
+        lazy busy
+        fast slow
+        expensive cheap
+        beautiful ugly good
+        heavy light
+        red blue green yellow white black brown
+        clean dirty
+        dark bright
+        long short
+        warm cold hot fresh
+        sweet sour ripe
+        good bad tasty
+        sour tasty
+        interesting boring exciting
+        bad interesting
+        bad exciting
+        good boring
+        difficult easy
+        easy strange
+        quiet loud
+        kind friendly angry
+        kind strict friendly
+        polite angry
+        broken new
+        funny sad
+        brave nervous
+        ill strong
+        patient nervous
+        tired curious
+        busy tired
+    """.strip().splitlines()
 )
 _COLOURS_AND_AGES = ("red", "blue", "green", "yellow", "white", "black", "brown", "old", "new", "modern")
 _FIRST_OF_TWO = ("big", "small", "beautiful", "ugly", "expensive", "cheap", "kind", "friendly", "funny")
-_FRAME_WEIGHTS = ("accusative",) * 9 + ("alone",) * 4 + ("dative",) * 2 + ("ditransitive",) * 3 + ("prepositional",) * 3 + (
-    "direction",) * 3 + ("location", "posture", "posture")  # fmt: skip
+_FRAME_WEIGHTS = (
+    *("accusative",) * 9,
+    *("alone",) * 4,
+    *("ditransitive", "prepositional", "direction") * 3,
+    *("dative", "posture") * 2,
+    "location",
+)
 _POSTURE_PLACES = {"on": "seat", "beside": "landmark"}
 BESIDE = (("behind", "hinter"), ("in front of", "vor"), ("next to", "neben"))
 # events that happen in a moment: no "is forgetting", no "every day"
@@ -62,9 +98,15 @@ def adjectives_for(noun: Noun) -> tuple[Adjective, ...]:
     )
 
 
+@cache
+def _attributes_for(noun: Noun) -> tuple[Adjective, ...]:
+    # what one buys or wears is not "broken"; the word is left to predicates
+    return tuple(found for found in adjectives_for(noun) if found.english != "broken")
+
+
 def opposed(first: str, second: str) -> bool:
     """Whether two English adjectives cannot both be true of one thing, or mean nearly the same."""
-    return any(first in group and second in group for group in _OPPOSITES)
+    return first == second or any(first in group and second in group for group in _OPPOSITES)
 
 
 @cache
@@ -92,13 +134,11 @@ class Grammar:
         """One of the items. Built on random(), whose sequence Python promises never to change."""
         return items[int(self._random.random() * len(items))]
 
-    # --- noun phrases -------------------------------------------------------------------------------------------------------------
+    # --- noun phrases ----------------------------------------------------------------------------------------
 
     def adjectives(self, noun: Noun, probability: float) -> tuple[Adjective, ...]:
         """No, one or two adjectives; a second one is a colour or an age."""
-        fitting = adjectives_for(noun)
-        # what one buys or wears is not "broken"; the word is left to predicates
-        fitting = tuple(found for found in fitting if found.english != "broken")
+        fitting = _attributes_for(noun)
         if not fitting or not self.chance(probability):
             return ()
         first = self.one(fitting)
@@ -202,7 +242,7 @@ class Grammar:
         nouns = [noun for noun in tagged("person") if noun is not beside.noun]
         return self.definite(nouns, adjective=0.25, owner=OWNER.get(beside.back, ""))
 
-    # --- clauses ------------------------------------------------------------------------------------------------------------------
+    # --- clauses ---------------------------------------------------------------------------------------------
 
     def clause(
         self,
@@ -285,7 +325,7 @@ class Grammar:
             tense = Tense.PAST
         if tense is Tense.PROGRESSIVE and not verb.progressive:
             tense = Tense.PRESENT
-        if tense is Tense.PRESENT and verb.english == verb.past and not simple:
+        if tense is Tense.PRESENT and verb.english == verb.past:
             # "they read" would be present and past at once
             tense = Tense.PROGRESSIVE
         clause = replace(clause, tense=tense)
@@ -330,18 +370,8 @@ class Grammar:
                 clause = replace(clause, not_yet=self.chance(0.6))
             else:
                 clause = replace(clause, frequency=self.one((ALREADY, ALREADY, JUST, NEVER, None, None)))
-        elif tense is Tense.PRESENT and not clause.modal and not clause.negated and not state and self.chance(0.5):
-            clause = replace(
-                clause, frequency=self.one((*FREQUENCIES, NEVER)), time=clause.time if self.chance(0.3) else None
-            )
-        elif (
-            tense is Tense.PRESENT
-            and not clause.modal
-            and not state
-            and verb.frame in ("alone", "accusative")
-            and self.chance(0.25)
-        ):
-            clause = replace(clause, gladly=not clause.negated and "person" in verb.subjects, time=None)
+        elif tense is Tense.PRESENT and not (clause.modal or state or verb.lemma == "live"):
+            clause = self._habitual(clause)
         definite = clause.accusative is None or clause.accusative.definite
         manners = [manner for manner in MANNERS if verb.lemma.replace(" ", "~") in manner.tags]
         if (
@@ -357,12 +387,20 @@ class Grammar:
             clause = replace(clause, place=self.one(places_for(verb.places)).location)
         elif verb.lemma in ("drive", "travel") and tense is not Tense.PERFECT and self.chance(0.3):
             clause = self._travelling(clause)
-        elif (
-            verb.lemma in ("stay", "work", "sleep", "go", "come", "arrive", "wait", "swim")
-            and not clause.frequency
-            and self.chance(0.3)
-        ):
+        elif verb.lemma in ("stay", "wait", "sleep") and not clause.frequency and self.chance(0.3):
             clause = replace(clause, cause=self.one(CAUSES))
+        elif verb.lemma in ("work", "go", "come", "swim") and not clause.frequency and self.chance(0.3):
+            clause = replace(clause, cause=self.one([cause for cause in CAUSES if cause.english.startswith("despite")]))
+        return clause
+
+    def _habitual(self, clause: Clause) -> Clause:
+        """Often, never; likes to."""
+        if not clause.negated and self.chance(0.5):
+            time = clause.time if self.chance(0.3) else None
+            return replace(clause, frequency=self.one((*FREQUENCIES, NEVER)), time=time)
+        likable = "person" in clause.verb.subjects and clause.verb.frame in ("alone", "accusative")
+        if likable and not clause.negated and self.chance(0.25):
+            return replace(clause, gladly=True, time=None)
         return clause
 
     def _travelling(self, clause: Clause) -> Clause:

@@ -58,7 +58,7 @@ _ERRANDS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "library": (("read", "look for"), ("book", "novel", "newspaper", "magazine")),
     "park": (("meet", "watch"), ("person",)),
     "station": (("meet", "pick up"), ("person",)),
-    "restaurant": (("eat", "order"), ("meal",)),
+    "restaurant": (("eat", "order"), ("course",)),
     "city": (("buy",), ("garment", "wall_piece", "device")),
     "museum": (("see",), ("picture",)),
     "zoo": (("see", "watch"), ("wild",)),

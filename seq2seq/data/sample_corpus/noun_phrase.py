@@ -1,7 +1,7 @@
-"""Noun phrases in both languages at once: determiner, adjectives and noun, and the pronouns and names that may replace them."""
+"""Noun phrases in both languages at once: determiner, adjectives and noun, and the pronouns and names beside them."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from seq2seq.data.sample_corpus import german
 from seq2seq.data.sample_corpus.adjectives import Adjective
@@ -9,9 +9,18 @@ from seq2seq.data.sample_corpus.nouns import Noun
 
 POSSESSIVES = {"my": "mein", "your": "dein", "his": "sein", "her": "ihr", "our": "unser", "their": "ihr"}
 DETERMINERS = {
-    "the": "der", "a": "ein", "this": "dies", "these": "dies", "every": "jed", "many": "viel", "some": "einig", "all the": "all",
-    "which": "welch", "": "", **POSSESSIVES,
-}  # fmt: skip
+    "the": "der",
+    "a": "ein",
+    "this": "dies",
+    "these": "dies",
+    "every": "jed",
+    "many": "viel",
+    "some": "einig",
+    "all the": "all",
+    "which": "welch",
+    "": "",
+    **POSSESSIVES,
+}
 OWNER = {"I": "my", "you": "your", "he": "his", "she": "her", "we": "our", "they": "their"}
 _INDEFINITE = ("a", "", "many", "some")
 
@@ -63,10 +72,11 @@ def with_article(words: str) -> str:
     return f"{'an' if vowel or words.startswith(('honest', 'hour')) else 'a'} {words}"
 
 
+@lru_cache(maxsize=30_000)
 def noun_phrase(
     noun: Noun,
     determiner: str = "the",
-    adjectives: Sequence[Adjective] = (),
+    adjectives: tuple[Adjective, ...] = (),
     *,
     plural: bool = False,
     number: tuple[str, str] | None = None,

@@ -1,7 +1,8 @@
 """Nouns: English singular and plural, German gender, forms, and what the noun means.
 
-One line a noun, sections by kind. A line reads ``english plural | gender German Genitive Plural | further tags``; feminine
-nouns leave out the genitive (it equals the nominative), mass nouns have ``-`` for both plurals, and an underscore stands for a space.
+One line a noun, sections by kind. A line reads ``english plural | gender German Genitive Plural | further tags``;
+feminine nouns leave out the genitive (it equals the nominative), mass nouns have ``-`` for both plurals, and an
+underscore stands for a space.
 A noun's tags are its kind and the further tags; verbs, adjectives and templates choose nouns by tag.
 """
 
@@ -85,13 +86,13 @@ _BY_KIND = {
         potato potatoes | f Kartoffel Kartoffeln | cookable
         carrot carrots | f Karotte Karotten | cookable
         egg eggs | n Ei Eies Eier | cookable
-        soup soups | f Suppe Suppen | cookable meal
-        cake cakes | m Kuchen Kuchens Kuchen | baked meal
+        soup soups | f Suppe Suppen | cookable course
+        cake cakes | m Kuchen Kuchens Kuchen | baked course
         biscuit biscuits | m Keks Kekses Kekse | baked
-        pizza pizzas | f Pizza Pizzas | baked meal
+        pizza pizzas | f Pizza Pizzas | baked course
         sausage sausages | f Wurst Würste
-        salad salads | m Salat Salats Salate | meal
-        steak steaks | n Steak Steaks Steaks | meal
+        salad salads | m Salat Salats Salate | course
+        steak steaks | n Steak Steaks Steaks | course
     """,
     "mass_food": """
         bread - | n Brot Brotes - | baked
@@ -283,7 +284,8 @@ _OWNABLE_KINDS = ("text", "garment", "portable", "vessel", "device", "wall_piece
 PERSON_KINDS = ("male", "female", "neuter_person")
 
 
-@dataclass(frozen=True, slots=True)
+# compared by identity (eq=False): a noun exists once, and hashing eight fields would take a third of the time
+@dataclass(frozen=True, slots=True, eq=False)
 class Noun:
     """A noun in both languages; ``gender`` is m, f or n, ``genitive`` and ``plural`` are whole German words."""
 

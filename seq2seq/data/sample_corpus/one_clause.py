@@ -42,6 +42,8 @@ def wh_question(grammar: Grammar) -> Sentence:
     """When, where, why: questions about an adverbial."""
     clause = grammar.clause(simple=True)
     frame, lemma = clause.verb.frame, clause.verb.lemma
+    if clause.subject.english == "I":
+        return wh_question(grammar)
     asked = [("why", "warum"), ("when", "wann")]
     if frame == "alone":
         asked += [("where", "wo")] * 2
@@ -65,7 +67,7 @@ def object_question(grammar: Grammar) -> Sentence:
     case = "accusative" if clause.accusative else "dative"
     is_person = target.noun is None or "person" in target.noun.tags
     pairs: tuple[str, ...] = ()
-    if target.noun and not target.noun.mass and grammar.chance(0.5):
+    if target.noun and not target.noun.mass and not target.noun.unique and grammar.chance(0.5):
         adjectives = () if is_person else grammar.adjectives(target.noun, 0.3)
         asked = noun_phrase(target.noun, "which", adjectives, plural=target.plural)
         english, question = asked.english, asked.case(case)

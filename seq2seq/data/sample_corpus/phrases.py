@@ -1,4 +1,4 @@
-"""Adverbials: where, when, how often, how, why. Ready phrases in both languages, with the tags that templates choose by."""
+"""Adverbials: where, when, how often, how, why. Ready phrases in both languages, with tags to choose by."""
 
 from dataclasses import dataclass
 
@@ -24,8 +24,8 @@ class Place:
     tags: tuple[str, ...]
 
 
-# noun | preposition of rest, German | preposition of motion, German | tags: home, kitchen, park, work, eat, shop, town, water: what is
-# done there; near, far: how one gets there
+# noun | preposition of rest, English and German | preposition of motion | tags. The tags home, kitchen, park, work,
+# eat, shop, town and water say what is done there, near and far how one gets there.
 _NOUN_PLACES = """
     kitchen | in in | into in | home kitchen near indoors
     living_room | in in | into in | home near indoors
@@ -60,8 +60,11 @@ _NOUN_PLACES = """
     city | in in | into in | shop town near
     village | in in | into in | shop
 """
-_CITIES = """Berlin Berlin, Hamburg Hamburg, Dresden Dresden, Munich München, Cologne Köln, Vienna Wien, Paris Paris, London London, Rome Rom,
-    Prague Prag, Zurich Zürich, Germany Deutschland, France Frankreich, Italy Italien, Spain Spanien, Austria Österreich, Poland Polen"""
+_CITIES = """Berlin Berlin, Hamburg Hamburg, Dresden Dresden, Munich München, Cologne Köln, Vienna Wien, Paris Paris,
+    London London, Rome Rom, Prague Prag, Zurich Zürich"""
+_COUNTRIES = (
+    """Germany Deutschland, France Frankreich, Italy Italien, Spain Spanien, Austria Österreich, Poland Polen"""
+)
 
 
 def _noun_place(line: str) -> Place:
@@ -78,16 +81,17 @@ def _noun_place(line: str) -> Place:
     )
 
 
-def _city(names: str) -> Place:
+def _named_place(names: str, *tags: str) -> Place:
     english, name = names.split()
-    return Place(Phrase(f"in {english}", f"in {name}"), Phrase(f"to {english}", f"nach {name}"), ("far",))
+    return Place(Phrase(f"in {english}", f"in {name}"), Phrase(f"to {english}", f"nach {name}"), tags)
 
 
 PLACES: tuple[Place, ...] = (
     *(_noun_place(line) for line in _NOUN_PLACES.strip().splitlines()),
-    *(_city(names) for names in _CITIES.split(",")),
-    Place(Phrase("in Switzerland", "in der Schweiz"), Phrase("to Switzerland", "in die Schweiz"), ("far",)),
-    Place(Phrase("at home", "zu Hause"), Phrase("home", "nach Hause"), ("home", "near", "kitchen", "eat")),
+    *(_named_place(names, "far") for names in _CITIES.split(",")),
+    *(_named_place(names, "far", "country") for names in _COUNTRIES.split(",")),
+    Place(Phrase("in Switzerland", "in der Schweiz"), Phrase("to Switzerland", "in die Schweiz"), ("far", "country")),
+    Place(Phrase("at home", "zu Hause"), Phrase("home", "nach Hause"), ("home", "near", "eat")),
     Place(Phrase("in the water", "im Wasser"), Phrase("into the water", "ins Wasser"), ("water",)),
     Place(Phrase("in the lake", "im See"), Phrase("into the lake", "in den See"), ("water",)),
     Place(Phrase("in the river", "im Fluss"), Phrase("into the river", "in den Fluss"), ("water",)),
@@ -100,18 +104,22 @@ def _phrases(lines: str) -> tuple[Phrase, ...]:
     return tuple(Phrase(row[0], row[1], tuple(row[2].split()) if len(row) > 2 else ()) for row in rows)
 
 
-_MONTHS = """January Januar, February Februar, March März, April April, May Mai, June Juni, July Juli, August August, September September,
-    October Oktober, November November, December Dezember"""
-_DAYS = """Monday Montag, Tuesday Dienstag, Wednesday Mittwoch, Thursday Donnerstag, Friday Freitag, Saturday Samstag, Sunday Sonntag"""
-NUMBERS = (
-    ("two", "zwei"), ("three", "drei"), ("four", "vier"), ("five", "fünf"), ("six", "sechs"), ("seven", "sieben"), ("eight", "acht"),
-    ("nine", "neun"), ("ten", "zehn"), ("eleven", "elf"), ("twelve", "zwölf"), ("twenty", "zwanzig"), ("thirty", "dreißig"),
-)  # fmt: skip
+_MONTHS = """January Januar, February Februar, March März, April April, May Mai, June Juni, July Juli, August August,
+    September September, October Oktober, November November, December Dezember"""
+_DAYS = """Monday Montag, Tuesday Dienstag, Wednesday Mittwoch, Thursday Donnerstag, Friday Freitag, Saturday Samstag,
+    Sunday Sonntag"""
+_NUMBERS = """two zwei, three drei, four vier, five fünf, six sechs, seven sieben, eight acht, nine neun, ten zehn,
+    eleven elf, twelve zwölf, twenty zwanzig, thirty dreißig"""
+
+
+def _pairs(words: str) -> tuple[tuple[str, str], ...]:
+    """Split "two zwei, three drei"."""
+    split = [pair.split() for pair in words.split(",")]
+    return tuple((english, german_word) for english, german_word in split)
+
+
+NUMBERS = _pairs(_NUMBERS)
 _HOURS = (("one", "eins"), *NUMBERS[:11])
-
-
-def _pairs(words: str) -> list[list[str]]:
-    return [pair.split() for pair in words.split(",")]
 
 
 DATES: tuple[Phrase, ...] = tuple(

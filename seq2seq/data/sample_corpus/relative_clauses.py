@@ -1,4 +1,4 @@
-"""Relative clauses: who, whom, that, whose; the German pronoun takes gender from its noun and case from its own clause."""
+"""Relative clauses: the German pronoun takes its gender from the noun and its case from its own clause."""
 
 from dataclasses import replace
 
@@ -13,7 +13,7 @@ from seq2seq.data.sample_corpus.clause import (
     german_statement,
     german_subordinate,
 )
-from seq2seq.data.sample_corpus.grammar import EVENTS, STATES, Grammar, adjectives_for
+from seq2seq.data.sample_corpus.grammar import EVENTS, STATES, Grammar, adjectives_for, opposed
 from seq2seq.data.sample_corpus.noun_phrase import NounPhrase, noun_phrase
 from seq2seq.data.sample_corpus.nouns import tagged
 from seq2seq.data.sample_corpus.phrases import PAST_TIMES
@@ -39,6 +39,11 @@ _ANY_TENSE = (Tense.PAST, Tense.PAST, Tense.PRESENT)
 def relative_pronoun(gender: str, case: str) -> str:
     """Der, den, dem, dessen and so on; gender is m, f, n or plural."""
     return _RELATIVE[gender].split()[german.CASES.index(case)]
+
+
+def _clashes(head: NounPhrase, predicate: str) -> bool:
+    """Whether the head is already called something that the predicate repeats or contradicts."""
+    return any(opposed(pair.split("+")[0], predicate) for pair in head.combinations)
 
 
 def _as_subject(head: NounPhrase, english: str, words: str) -> NounPhrase:
@@ -97,6 +102,8 @@ def relative_person(grammar: Grammar) -> Sentence:
     if grammar.chance(0.5):
         return _as_object(grammar, head, english, words, _PERSON_VERBS, inner, *pairs)
     predicate, pair = predicate_of(grammar, noun)
+    if _clashes(head, predicate.english):
+        return relative_person(grammar)
     main = being(_as_subject(head, english, words), predicate)
     return sentence(english_statement(main), german_statement(main), ".", main, inner, pair, *pairs)
 
@@ -139,5 +146,7 @@ def relative_thing(grammar: Grammar) -> Sentence:
     if noun.kind in _THING_VERBS and grammar.chance(0.5):
         return _as_object(grammar, head, english, words, _THING_VERBS[noun.kind], inner, pair)
     predicate, second = predicate_of(grammar, noun)
+    if _clashes(head, predicate.english):
+        return relative_thing(grammar)
     main = being(_as_subject(head, english, words), predicate, tense=grammar.one((Tense.PRESENT, Tense.PAST)))
     return sentence(english_statement(main), german_statement(main), ".", main, inner, pair, second)

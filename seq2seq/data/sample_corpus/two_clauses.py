@@ -114,7 +114,8 @@ def subordinate(grammar: Grammar) -> Sentence:
     if tense is Tense.PAST and grammar.chance(0.3):
         main = replace(main, time=grammar.one(PAST_TIMES))
     english, conjunction = ("because", "weil") if because else ("although", "obwohl")
-    quantified = reason.accusative and reason.accusative.english.startswith(("many", "some", "all the", "every"))
+    wanted = reason.accusative
+    quantified = wanted and (wanted.english.startswith(("all the", "every")) or (wanted.plural and not wanted.definite))
     if main.tense is not tense or (reason.negated and quantified):
         return subordinate(grammar)
     if grammar.chance(0.3):

@@ -2,11 +2,12 @@
 
 A line reads ``english | german | what may stand beside it``.
 
-English: ``base past participle ing``; a regular verb gives its base only. ``turn~on`` has a particle that a pronoun comes
-before ("turn it on"), ``look_for`` a fixed preposition.
+English: ``base past participle ing``; a regular verb gives its base only. ``turn~on`` has a particle that a pronoun
+comes before ("turn it on"), ``look_for`` a fixed preposition.
 
-German: infinitive with a bar after a separable prefix (``auf/stehen``), then, where the weak pattern does not give them, the participle,
-``sein`` for a perfect with sein, and the second and third person singular (``schläfst,schläft``). ``sich`` marks a reflexive verb.
+German: infinitive with a stroke after a separable prefix (``auf/stehen``), then, where the weak pattern does not give
+them, the participle, ``sein`` for a perfect with sein, and the second and third person singular (``schläfst,schläft``).
+``sich`` marks a reflexive verb.
 """
 
 from dataclasses import dataclass
@@ -48,10 +49,10 @@ _BY_FRAME = {
         buy bought bought buying | kaufen | person : food mass_food drink @shop
         buy bought bought buying | kaufen | person : shop garment portable vessel device wall_piece furniture owned
         sell sold sold selling | verkaufen | adult : food vessel wall_piece furniture owned house horse cow goat
-        look_for looked looked looking | suchen | person : garment portable pet suitcase bag book letter hotel pharmacy restaurant school
+        look_for looked looked looking | suchen | person : garment portable pet suitcase bag book letter hotel
         find found found finding | finden gefunden | person : garment portable pet suitcase bag book letter
         lose lost lost losing | verlieren verloren | person : scarf hat shoe portable
-        forget forgot forgotten forgetting | vergessen vergessen vergisst,vergisst | person : portable word rule answer book bag
+        forget forgot forgotten forgetting | vergessen vergessen vergisst,vergisst | person : portable word rule book
         see saw seen seeing | sehen gesehen siehst,sieht | person : person animal vehicle sight film tree
         watch | beobachten | person : person animal
         hear heard heard hearing | hören | person : person dog bird cow song train noise
@@ -82,10 +83,10 @@ _BY_FRAME = {
         put~on put put putting | an/ziehen angezogen | person : worn
         turn~on | ein/schalten | person : device
         turn~off | aus/schalten | person : device
-        throw~away threw thrown throwing | weg/werfen weggeworfen wirfst,wirft | person : shoe letter newspaper ticket photo vase pot jumper
-        bring~along brought brought bringing | mit/bringen mitgebracht | person : cake salad wine umbrella camera ball friend photo
+        throw~away threw thrown throwing | weg/werfen weggeworfen wirfst,wirft | person : shoe letter newspaper pot
+        bring~along brought brought bringing | mit/bringen mitgebracht | person : cake salad wine umbrella camera friend
         need | brauchen | person : portable device worn owned suitcase desk
-        order | bestellen | adult : meal drink book novel
+        order | bestellen | adult : course drink book novel
         solve | lösen | person : solved
         steal stole stolen stealing | stehlen gestohlen stiehlst,stiehlt | man : owned portable wall_piece
         like | mögen gemocht magst,mag | person : person animal food mass_food drink text sight garden
@@ -114,7 +115,7 @@ _BY_FRAME = {
     "prepositional": """
         wait_for | warten auf accusative | person : person timetable letter answer taxi
         think_of thought thought thinking | denken gedacht an accusative | person : person journey party examination
-        talk_about | sprechen gesprochen sprichst,spricht über accusative | person : person text topic weather journey party
+        talk_about | sprechen gesprochen sprichst,spricht über accusative | person : person text topic journey
         talk_to | sprechen gesprochen sprichst,spricht mit dative | person : person
         dream_of | träumen von dative | person : owned house island journey
         laugh_about | lachen über accusative | person : joke story film monkey
@@ -167,10 +168,11 @@ _BY_FRAME = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Verb:
-    """A verb of both languages with one frame; German ``prefix`` is the separable one, or empty."""
+    """A verb of both languages with one frame; ``lemma`` is the English one with particle and preposition."""
 
+    lemma: str
     english: str
     past: str
     participle: str
@@ -191,19 +193,15 @@ class Verb:
     places: tuple[str, ...]
 
     @property
-    def lemma(self) -> str:
-        """The English dictionary form, particle and preposition included."""
-        return " ".join(filter(None, (self.english, self.particle, self.preposition)))
-
-    @property
     def progressive(self) -> bool:
         """Has a natural progressive in English."""
-        return self.english not in _NOT_PROGRESSIVE
+        return self.english not in _NOT_PROGRESSIVE.split()
 
 
 _INSEPARABLE = ("be", "er", "ver", "ent", "emp", "zer", "über")
-_NOT_PROGRESSIVE = """love know need have like understand trust remember see hear forget lose find be
-    recommend wake live""".split()
+_NOT_PROGRESSIVE = (
+    """be have like love need know understand remember trust see hear live find forget lose wake recommend"""
+)
 
 
 def regular_past(base: str) -> str:
@@ -257,13 +255,15 @@ def _parse(frame: str, line: str) -> Verb:
     second, third = present or (second, f"{stem}{link}t")
     sides, _, places = beside.partition("@")
     subjects, _, objects = sides.partition(":")
+    particle, preposition = particle.replace("_", " "), preposition.replace("_", " ")
     return Verb(
+        lemma=" ".join(filter(None, (base, particle, preposition))),
         english=base,
         past=parts[0],
         participle=parts[1],
         ing=parts[2],
-        particle=particle.replace("_", " "),
-        preposition=preposition.replace("_", " "),
+        particle=particle,
+        preposition=preposition,
         infinitive=infinitive,
         prefix=prefix,
         german_participle=participle or _weak_participle(prefix, infinitive),
