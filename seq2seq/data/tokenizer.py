@@ -15,6 +15,8 @@ from seq2seq.errors import DataError
 PAD, BOS, EOS, UNK = 0, 1, 2, 3
 """Ids of padding, begin, end and unknown, the same in every tokenizer of text."""
 NUM_SPECIALS = 4
+SPACE = "▁"
+"""How SentencePiece spells a space."""
 
 
 class Tokenizer(Protocol):
@@ -61,12 +63,15 @@ class SentencePieceTokenizer:
     def __init__(self, model: bytes) -> None:
         try:
             self._pieces = sentencepiece.SentencePieceProcessor(model_proto=model)
-        except RuntimeError as error:
-            raise DataError("This is not a SentencePiece model, or it is damaged.") from error
+            empty = self._pieces.vocab_size() == 0  # no bytes at all are a valid model of nothing
+        except RuntimeError:
+            empty = True
+        if empty:
+            raise DataError("this is not a SentencePiece model, or it is damaged; restore the file or train again.")
         specials = self._pieces.pad_id(), self._pieces.bos_id(), self._pieces.eos_id(), self._pieces.unk_id()
         if specials != (PAD, BOS, EOS, UNK):
             raise DataError(
-                f"The SentencePiece model gives <pad>, <s>, </s> and <unk> the ids {specials}, not "
+                f"the SentencePiece model gives <pad>, <s>, </s> and <unk> the ids {specials}, not "
                 f"{(PAD, BOS, EOS, UNK)}; train it with seq2seq, or with pad_id=0 bos_id=1 eos_id=2 unk_id=3."
             )
         self._model = model
@@ -96,7 +101,7 @@ class SentencePieceTokenizer:
 
     def normalise(self, text: str) -> str:
         """Text as the pieces spell it: Unicode NFKC, one space between words, none at the ends."""
-        normal: str = self._pieces.normalize(text).replace("▁", " ")
+        normal: str = self._pieces.normalize(text).replace(SPACE, " ")
         return normal[1:] if normal.startswith(" ") and not self._keeps_spaces else normal
 
     def save(self, path: Path) -> Path:
