@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from seq2seq.config import Config, DecodingConfig, Documents, LengthNormalisation, Search, Task
+from seq2seq.config import Config, DecodingConfig, Documents, Search, Task
 from seq2seq.data.batch import IGNORE, Batch
 from seq2seq.data.batching import PackedBatches, PairBatches
 from seq2seq.data.prepare import Prepared
@@ -20,11 +20,11 @@ from seq2seq.training.loss import features_of, linear_cross_entropy
 from seq2seq.training.report import console
 from seq2seq.translator import Translator
 
-GREEDY = DecodingConfig(search=Search.greedy, length_normalisation=LengthNormalisation.none, length_penalty=0.0)
+GREEDY = DecodingConfig(search=Search.greedy)
 """How validation decodes: which of two checkpoints is better shows without a beam, in a fifth of the time."""
 
-SAMPLE_TOKENS = 300
-"""Tokens of sample text that a language model writes at each validation."""
+SAMPLE = DecodingConfig(search=Search.sample, temperature=0.8, max_new_tokens=300)
+"""How a language model writes the text it shows at each validation: the same draw each time."""
 
 
 def training_batches(config: Config, prepared: Prepared) -> PairBatches | PackedBatches:
@@ -183,16 +183,18 @@ class Scorer:
     def _translate(
         self, model: nn.Module, sources: Sequence[str], decoding: DecodingConfig, check: Callable[[], None]
     ) -> list[str]:
-        settings = {item.name: getattr(decoding, item.name) for item in dataclasses.fields(decoding)}
-        settings["n_best"] = 1
-        translator = self._translator(model)
-        return translator.translate(list(sources), **settings)
+        hypotheses = []
+        one_best = dataclasses.replace(decoding, n_best=1)
+        for answer in self._translator(model).translate_stream(sources, decoding=one_best, seed=self._seed(decoding)):
+            check()
+            hypotheses.append(answer.text)
+        return hypotheses
+
+    def _seed(self, decoding: DecodingConfig) -> int | None:
+        return self.config.seed if decoding.search is Search.sample else None
 
     def _show_sample(self, model: nn.Module) -> None:
-        pieces = self._translator(model).generate(
-            "", search=Search.sample, temperature=0.8, max_new_tokens=SAMPLE_TOKENS, seed=0
-        )
-        console.print("".join(pieces), style="dim", markup=False)
+        console.print("".join(self._translator(model).generate(decoding=SAMPLE)), style="dim", markup=False)
 
 
 def translation_scores(
