@@ -5,6 +5,9 @@ A line reads ``english | german | comparison | tags of nouns``. The comparison i
 """
 
 from dataclasses import dataclass
+from functools import cache
+
+from seq2seq.data.sample_corpus.nouns import Noun
 
 _LINES = """
     old | alt | older oldest älter ältest | adult animal text garment furniture vehicle building device city
@@ -112,3 +115,55 @@ def _parse(line: str) -> Adjective:
 
 
 ADJECTIVES: tuple[Adjective, ...] = tuple(_parse(line) for line in _LINES.strip().splitlines())
+_OPPOSITES = tuple(
+    line.split()
+    for line in """
+        old young new modern
+        tall small big
+        rich poor
+        happy sad angry
+        lazy busy
+        fast slow
+        expensive cheap
+        beautiful ugly good
+        heavy light
+        red blue green yellow white black brown
+        clean dirty
+        dark bright
+        long short
+        warm cold hot fresh
+        sweet sour ripe
+        good bad tasty
+        sour tasty
+        interesting boring exciting
+        bad interesting
+        bad exciting
+        good boring
+        difficult easy
+        easy strange
+        quiet loud
+        kind friendly angry
+        kind strict friendly
+        polite angry
+        broken new
+        funny sad
+        brave nervous
+        ill strong
+        patient nervous
+        tired curious
+        busy tired
+    """.strip().splitlines()
+)
+
+
+@cache
+def adjectives_for(noun: Noun) -> tuple[Adjective, ...]:
+    """The adjectives that can describe a noun."""
+    return tuple(
+        found for found in ADJECTIVES if noun.english in found.tags or any(tag in noun.tags for tag in found.tags)
+    )
+
+
+def opposed(first: str, second: str) -> bool:
+    """Whether two English adjectives cannot both be true of one thing, or mean nearly the same."""
+    return first == second or any(first in group and second in group for group in _OPPOSITES)

@@ -3,7 +3,7 @@
 from dataclasses import replace
 
 from seq2seq.data.sample_corpus import german
-from seq2seq.data.sample_corpus.adjectives import Adjective
+from seq2seq.data.sample_corpus.adjectives import Adjective, adjectives_for, opposed
 from seq2seq.data.sample_corpus.clause import (
     BE,
     Clause,
@@ -14,7 +14,7 @@ from seq2seq.data.sample_corpus.clause import (
     german_question,
     german_statement,
 )
-from seq2seq.data.sample_corpus.grammar import Grammar, adjectives_for, opposed
+from seq2seq.data.sample_corpus.grammar import Grammar
 from seq2seq.data.sample_corpus.noun_phrase import NounPhrase, name, noun_phrase, referring_to
 from seq2seq.data.sample_corpus.nouns import NOUNS, Noun, tagged
 from seq2seq.data.sample_corpus.phrases import NAMES, NUMBERS, PLACES, Phrase

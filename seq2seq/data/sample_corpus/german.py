@@ -14,11 +14,11 @@ _ADJECTIVE = {
 }
 _ATTRIBUTIVE_STEMS = {"teuer": "teur", "dunkel": "dunkl", "sauer": "saur", "müde": "müd"}
 _DIESER_WORDS = {"dies", "jed", "welch", "all", "viel", "einig"}
+# "ans" is left out: it would need "an das" before persons (an das Mädchen denken)
 _CONTRACTIONS = {
     "in dem": "im",
     "in das": "ins",
     "an dem": "am",
-    "an das": "ans",
     "zu dem": "zum",
     "zu der": "zur",
     "von dem": "vom",

@@ -6,7 +6,7 @@ from functools import cache
 from random import Random
 from typing import TypeVar
 
-from seq2seq.data.sample_corpus.adjectives import ADJECTIVES, Adjective
+from seq2seq.data.sample_corpus.adjectives import Adjective, adjectives_for, opposed
 from seq2seq.data.sample_corpus.clause import CAN, MAY, MODALS, MUST, WANT, WOULD_LIKE, Clause, Tense
 from seq2seq.data.sample_corpus.noun_phrase import OWNER, POSSESSIVES, PRONOUNS, NounPhrase, name, noun_phrase
 from seq2seq.data.sample_corpus.nouns import Noun, tagged
@@ -34,45 +34,6 @@ from seq2seq.data.sample_corpus.phrases import (
 from seq2seq.data.sample_corpus.verbs import VERBS, Verb
 
 Item = TypeVar("Item")
-_OPPOSITES = tuple(
-    line.split()
-    for line in """
-        old young new modern
-        tall small big
-        rich poor
-        happy sad angry
-        lazy busy
-        fast slow
-        expensive cheap
-        beautiful ugly good
-        heavy light
-        red blue green yellow white black brown
-        clean dirty
-        dark bright
-        long short
-        warm cold hot fresh
-        sweet sour ripe
-        good bad tasty
-        sour tasty
-        interesting boring exciting
-        bad interesting
-        bad exciting
-        good boring
-        difficult easy
-        easy strange
-        quiet loud
-        kind friendly angry
-        kind strict friendly
-        polite angry
-        broken new
-        funny sad
-        brave nervous
-        ill strong
-        patient nervous
-        tired curious
-        busy tired
-    """.strip().splitlines()
-)
 _COLOURS_AND_AGES = ("red", "blue", "green", "yellow", "white", "black", "brown", "old", "new", "modern")
 _FIRST_OF_TWO = ("big", "small", "beautiful", "ugly", "expensive", "cheap", "kind", "friendly", "funny")
 _FRAME_WEIGHTS = (
@@ -91,22 +52,9 @@ STATES = ("know", "trust", "need", "like", "love", "have", "understand", "rememb
 
 
 @cache
-def adjectives_for(noun: Noun) -> tuple[Adjective, ...]:
-    """The adjectives that can describe a noun."""
-    return tuple(
-        found for found in ADJECTIVES if noun.english in found.tags or any(tag in noun.tags for tag in found.tags)
-    )
-
-
-@cache
 def _attributes_for(noun: Noun) -> tuple[Adjective, ...]:
     # what one buys or wears is not "broken"; the word is left to predicates
     return tuple(found for found in adjectives_for(noun) if found.english != "broken")
-
-
-def opposed(first: str, second: str) -> bool:
-    """Whether two English adjectives cannot both be true of one thing, or mean nearly the same."""
-    return first == second or any(first in group and second in group for group in _OPPOSITES)
 
 
 @cache

@@ -20,7 +20,7 @@ from seq2seq.data.sample_corpus.noun_phrase import PRONOUNS, noun_phrase
 from seq2seq.data.sample_corpus.phrases import NEVER
 from seq2seq.data.sample_corpus.sentence import Sentence, sentence
 
-_NOT_COMMANDED = (*STATES, "lose", "find", "see", "hear", "steal", "dream of", "meet", "look forward to")
+_NOT_COMMANDED = (*STATES, "lose", "find", "forget", "see", "hear", "steal", "dream of", "meet", "look forward to")
 
 
 def statement(grammar: Grammar) -> Sentence:

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from seq2seq.data.sample_corpus import german
+from seq2seq.data.sample_corpus.adjectives import adjectives_for, opposed
 from seq2seq.data.sample_corpus.being import being, predicate_of
 from seq2seq.data.sample_corpus.clause import (
     Clause,
@@ -13,7 +14,7 @@ from seq2seq.data.sample_corpus.clause import (
     german_statement,
     german_subordinate,
 )
-from seq2seq.data.sample_corpus.grammar import EVENTS, STATES, Grammar, adjectives_for, opposed
+from seq2seq.data.sample_corpus.grammar import EVENTS, STATES, Grammar
 from seq2seq.data.sample_corpus.noun_phrase import NounPhrase, noun_phrase
 from seq2seq.data.sample_corpus.nouns import tagged
 from seq2seq.data.sample_corpus.phrases import PAST_TIMES

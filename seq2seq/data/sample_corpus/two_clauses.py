@@ -100,9 +100,7 @@ def subordinate(grammar: Grammar) -> Sentence:
         main = _consequence(grammar, grammar.one((leads_to if because else in_spite).split()), subject, tense)
         reason = being(shared, Phrase(state, german_state), tense=Tense.PAST if tense is Tense.PAST else Tense.PRESENT)
     elif kind == "want":
-        going = grammar.one(
-            [found for found in VERBS["direction"] if found.lemma in ("go", "drive", "travel", "fly", "come")]
-        )
+        going = grammar.one([found for found in VERBS["direction"] if found.lemma in ("drive", "travel", "fly")])
         main = grammar.clause(subject=subject, verbs=(going,), simple=True, tense=tense)
         reason = grammar.clause(subject=shared, verbs=_WANTED, simple=True, tense=Tense.PRESENT)
         reason = replace(reason, modal=WANT, modal_past=tense is Tense.PAST, negated=not because)

@@ -58,7 +58,7 @@ _BY_FRAME = {
         hear heard heard hearing | hören | person : person dog bird cow song train noise
         carry | tragen getragen trägst,trägt | person : vessel chair table
         wash | waschen gewaschen wäschst,wäscht | person : worn dish car
-        clean | putzen | person : room window dish worn
+        clean | putzen | person : room window shoe boot bicycle
         repair | reparieren | adult : machine chair door
         open | öffnen | person : openable letter
         close | schließen geschlossen | person : openable book
