@@ -344,7 +344,8 @@ class Grammar:
     def _habitual(self, clause: Clause) -> Clause:
         """Often, never; likes to."""
         if not clause.negated and self.chance(0.5):
-            time = clause.time if self.chance(0.3) else None
+            every_day = clause.time is not None and clause.time.english.startswith("every")
+            time = clause.time if self.chance(0.3) and not every_day else None
             return replace(clause, frequency=self.one((*FREQUENCIES, NEVER)), time=time)
         likable = "person" in clause.verb.subjects and clause.verb.frame in ("alone", "accusative")
         if likable and not clause.negated and self.chance(0.25):

@@ -68,7 +68,7 @@ for _frame in ("alone", "dative", "prepositional", "direction", "accusative"):
         _BY_LEMMA.setdefault(_verb.lemma, _verb)
 _HOME = next(place for place in PLACES if place.goal.english == "home")
 _STAY = next(found for found in VERBS["location"] if found.lemma == "stay")
-_WANTED = tuple(verb(lemma) for lemma in ("visit", "meet", "see", "buy", "pick up", "eat", "look for"))
+_WANTED = tuple(verb(lemma) for lemma in ("visit", "meet", "see", "buy", "pick up"))
 _DUTIES = tuple(verb(lemma) for lemma in ("clean", "repair", "write", "read", "translate", "cook", "wash", "feed"))
 
 
