@@ -9,6 +9,8 @@ import difflib
 import json
 import math
 import re
+import types
+import typing
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum
@@ -545,18 +547,41 @@ def to_dict(config: Any) -> dict[str, Any]:
     return plain
 
 
-def from_dict(schema: type[Any], values: dict[str, Any]) -> Any:
-    """The inverse of `to_dict`.
+def from_dict(schema: type[Any], values: dict[str, Any], *, prefix: str = "") -> Any:
+    """The inverse of `to_dict`; settings that are not among the values have their defaults.
+
+    Values are taken as they are: unlike in YAML, `${...}` in a checkpoint's text refers to nothing.
+
+    Args:
+        schema: a configuration dataclass.
+        values: plain JSON values.
+        prefix: of the keys, in messages.
 
     Raises:
         ConfigError: a key that `schema` does not have, or a value of the wrong type.
     """
-    try:
-        return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema), values))
-    except Exception as error:  # omegaconf raises a family of its own; all of them mean the same here
-        key = getattr(error, "full_key", None)
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise ConfigError(f"{key}: {reason}." if key and key not in reason else f"{reason}.") from error
+    kinds = {item.name: item.type for item in dataclasses.fields(schema)}
+    if not isinstance(values, dict):
+        raise ConfigError(f"{prefix.rstrip('.') or 'the configuration'} ({values!r}) must be a group of settings.")
+    if unknown := sorted(values.keys() - kinds.keys()):
+        raise ConfigError(f"{prefix}{unknown[0]}: there is no such setting.")
+    return schema(**{name: _from_plain(kinds[name], value, prefix + name) for name, value in values.items()})
+
+
+def _from_plain(kind: Any, value: Any, key: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        assert isinstance(kind, type)
+        return from_dict(kind, value, prefix=f"{key}.")
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        if value not in [choice.value for choice in kind]:
+            raise ConfigError(f"{key} ({value}) must be one of {', '.join(choice.value for choice in kind)}.")
+        return kind(value)
+    alternatives = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+    if float in alternatives and type(value) is int:
+        value = float(value)
+    if Any not in alternatives and type(value) not in [typing.get_origin(one) or one for one in alternatives]:
+        raise ConfigError(f"{key} ({value!r}) must be of type {getattr(kind, '__name__', kind)}.")
+    return value
 
 
 def keys_of(schema: type[Any], prefix: str = "") -> Iterator[str]:

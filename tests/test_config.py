@@ -1,0 +1,379 @@
+import dataclasses
+import math
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from omegaconf import OmegaConf
+
+from seq2seq.config import (
+    Config,
+    DataConfig,
+    DecodingConfig,
+    Documents,
+    LengthNormalisation,
+    ModelConfig,
+    Pooling,
+    Positions,
+    Precision,
+    Schedule,
+    Search,
+    Task,
+    TiedEmbeddings,
+    TokenizerConfig,
+    TokenizerKind,
+    TrainingConfig,
+    WindowLayers,
+    from_dict,
+    keys_of,
+    nearest,
+    to_dict,
+    typed,
+)
+from seq2seq.errors import ConfigError
+
+GROUPS = {
+    "model": ModelConfig,
+    "data": DataConfig,
+    "tokenizer": TokenizerConfig,
+    "training": TrainingConfig,
+    "decoding": DecodingConfig,
+}
+
+
+def config_of(changes: dict[str, Any]) -> Config:
+    """A possible translation run, with changes by dotted key."""
+    config = Config(data=DataConfig(train="corpus/train", valid="corpus/valid"))
+    for key, value in changes.items():
+        group, _, name = key.rpartition(".")
+        part = getattr(config, group) if group else config
+        assert hasattr(part, name), key
+        setattr(part, name, value)
+    return config
+
+
+def problems(changes: dict[str, Any]) -> list[str]:
+    return list(config_of(changes).problems())
+
+
+LANGUAGE_MODEL = {"task": Task.language_modelling, "model.encoder_layers": 0, "data.valid": None}
+CLASSIFIER = {"task": Task.classification, "model.decoder_layers": 0}
+TAGGER = {"task": Task.tagging, "model.decoder_layers": 0}
+CHARACTERS = {"tokenizer.kind": TokenizerKind.characters, "tokenizer.vocab_size": None}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, LANGUAGE_MODEL, CLASSIFIER, TAGGER, CHARACTERS],
+    ids=["pairs", "lm", "classes", "tags", "characters"],
+)
+def test_defaults_are_possible_for_every_task(changes: dict[str, Any]) -> None:
+    assert problems(changes) == []
+
+
+def numbers() -> list[tuple[str, str, float]]:
+    """(key, bound, limit) of every range that a setting declares."""
+    found = [
+        (f"{group}.{item.name}", bound, limit)
+        for group, schema in GROUPS.items()
+        for item in dataclasses.fields(schema)
+        for bound, limit in item.metadata.items()
+    ]
+    assert len(found) > 50
+    return [*found, ("seed", "at_least", 0)]
+
+
+def just_outside(bound: str, limit: float) -> float:
+    return {"at_least": limit - 1, "above": limit, "at_most": limit + 1, "below": limit}[bound]
+
+
+@pytest.mark.parametrize(("key", "bound", "limit"), numbers())
+def test_numbers_outside_their_range_are_refused(key: str, bound: str, limit: float) -> None:
+    value = just_outside(bound, limit)
+    (sentence,) = [one for one in problems({key: value}) if one.startswith(f"{key} ({value}) must be ")]
+    assert f"{bound.replace('_', ' ')} {limit}" in sentence
+
+
+@pytest.mark.parametrize("key", sorted({key for key, _, _ in numbers()}))
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_no_number_is_infinite_or_nan(key: str, value: float) -> None:
+    assert f"{key} ({value}) must be a finite number." in problems({key: value})
+
+
+def test_every_number_declares_its_range() -> None:
+    for group, schema in GROUPS.items():
+        for item in dataclasses.fields(schema):
+            if item.type in (int, float, int | None, float | None):
+                assert item.metadata, f"{group}.{item.name}"
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"model.encoder_layers": 0, "model.decoder_layers": 0}, "both 0"),
+        ({"model.num_heads": 3}, "model.dim (512) must be a multiple of model.num_heads (3)"),
+        ({"model.dim": 24, "model.positions": Positions.rotary}, "model.dim / model.num_heads is 3; make it even"),
+        ({"model.dim": 5, "model.num_heads": 5}, "model.positions=sinusoidal needs an even model.dim, not 5"),
+        ({"model.num_kv_heads": 3}, "model.num_kv_heads (3) must divide model.num_heads (8)"),
+        ({"model.num_kv_heads": 16}, "model.num_kv_heads (16) must divide model.num_heads (8)"),
+        (
+            {"model.window_layers": WindowLayers.alternate},
+            "model.window_layers=alternate has no effect without model.att",
+        ),
+        ({"data.train": None}, "data.train is not set"),
+        ({"data.train": 3}, "data.train (3) must be a text spec (a string) or a list"),
+        ({"data.train": ["a", 3]}, "data.train (['a', 3]) must be a text spec"),
+        ({"data.train": []}, "data.train is empty"),
+        ({"data.train": ""}, "data.train is empty"),
+        ({"data.valid": ""}, "data.valid is empty"),
+        ({"data.valid": ["a", "b"]}, "data.valid takes one text spec, not a list of 2"),
+        ({"data.test": {"a": 1}}, "data.test ({'a': 1}) must be a text spec (a string)."),
+        ({"data.valid": None}, "data.valid is not set"),
+        ({"data.weights": [1.0, 2.0]}, "data.weights has 2 numbers for 1 entries of data.train"),
+        ({"data.weights": [0.0]}, "data.weights ([0.0]) must all be finite and above 0"),
+        ({"data.weights": [math.nan]}, "data.weights ([nan]) must all be finite and above 0"),
+        ({"data.documents": Documents.file}, "data.documents=file has no effect with task=translation"),
+        ({"data.valid_fraction": 0.2}, "data.valid_fraction=0.2 has no effect with task=translation"),
+        (
+            {"data.max_length": 2000, "model.positions": Positions.learned},
+            "data.max_length (2000) is longer than the lea",
+        ),
+        (
+            {"model.max_length": 64},
+            "model.max_length=64 has no effect with task=translation and without model.positions",
+        ),
+        (
+            {"model.pooling": Pooling.first},
+            "model.pooling=first has no effect with task=translation; leave it at mean.",
+        ),
+        ({"tokenizer.vocab_size": None}, "tokenizer.vocab_size is not set; tokenizer.kind=unigram needs one"),
+        (
+            {**CHARACTERS, "tokenizer.vocab_size": 300},
+            "tokenizer.vocab_size (300) has no effect with tokenizer.kind=cha",
+        ),
+        (
+            {**CHARACTERS, "tokenizer.user_symbols": ["<x>"]},
+            'tokenizer.user_symbols=["<x>"] has no effect with tokenizer',
+        ),
+        (
+            {**CHARACTERS, "tokenizer.byte_fallback": False},
+            "tokenizer.byte_fallback=false has no effect with tokenizer",
+        ),
+        ({**CHARACTERS, "tokenizer.character_coverage": 1.0}, "tokenizer.character_coverage=1.0 has no effect with"),
+        ({"tokenizer.joint": False}, "model.tied_embeddings=all needs tokenizer.joint=true"),
+        ({"training.steps": None}, "training.steps and training.minutes are both null"),
+        ({"training.average_checkpoints": 1}, "training.average_checkpoints=1 averages nothing"),
+        (
+            {"training.average_checkpoints": 5},
+            "training.average_checkpoints (5) needs training.keep_checkpoints (1) of a",
+        ),
+        ({"training.early_stopping": "rouge"}, "training.early_stopping (rouge) must be bleu, chrf, loss, accuracy or"),
+        ({"training.patience": 3}, "training.patience has no effect without training.early_stopping"),
+        (
+            {"training.final_learning_rate": 0.1},
+            "training.final_learning_rate=0.1 has no effect with training.schedule",
+        ),
+        ({"decoding.n_best": 6}, "decoding.n_best (6) is more than decoding.search=beam keeps"),
+        (
+            {"decoding.search": Search.greedy, "decoding.n_best": 2},
+            "decoding.n_best (2) is more than decoding.search=gr",
+        ),
+        ({"decoding.temperature": 0.5}, "decoding.temperature=0.5 has no effect with decoding.search=beam"),
+        (
+            {"decoding.search": Search.greedy, "decoding.beam_size": 4},
+            "decoding.beam_size=4 has no effect with decoding",
+        ),
+        (
+            {"decoding.search": Search.sample, "decoding.beam_size": 4},
+            "decoding.beam_size=4 has no effect with decoding",
+        ),
+        (
+            {"decoding.search": Search.greedy, "decoding.length_penalty": 0.6},
+            "decoding.length_penalty=0.6 has no effect",
+        ),
+        (
+            {"decoding.length_normalisation": LengthNormalisation.none, "decoding.length_penalty": 0.6},
+            "decoding.length_penalty=0.6 has no effect with decoding.length_normalisation=none",
+        ),
+        ({"decoding.max_new_tokens": 9}, "decoding.max_new_tokens=9 has no effect with task=translation"),
+        (
+            {"task": Task.classification},
+            "task=classification needs model.encoder_layers above 0 and model.decoder_laye",
+        ),
+        (
+            {"task": Task.tagging},
+            "task=tagging needs model.encoder_layers above 0 and model.decoder_layers=0, not 6 and 6",
+        ),
+        ({"task": Task.language_modelling}, "task=language_modelling needs model.encoder_layers=0"),
+        ({"model.encoder_layers": 0}, "task=translation needs both"),
+        ({"run_dir": ""}, "run_dir is empty"),
+        (
+            {"training.early_stopping": "accuracy"},
+            "training.early_stopping=accuracy needs task=classification or tagging",
+        ),
+        ({**LANGUAGE_MODEL, "training.early_stopping": "bleu"}, "training.early_stopping=bleu needs task=translation"),
+        (
+            {**LANGUAGE_MODEL, "tokenizer.joint": False},
+            "tokenizer.joint=false has no effect with task=language_modelling",
+        ),
+        (
+            {**LANGUAGE_MODEL, "data.target_language": "de"},
+            "data.target_language=de has no effect with task=language_mod",
+        ),
+        ({**LANGUAGE_MODEL, "data.max_length": 99}, "data.max_length=99 has no effect with task=language_modelling"),
+        ({**LANGUAGE_MODEL, "training.valid_lines": 9}, "training.valid_lines=9 has no effect with task=language_mod"),
+        (
+            {**LANGUAGE_MODEL, "decoding.max_length_ratio": 3.0},
+            "decoding.max_length_ratio=3.0 has no effect with task=la",
+        ),
+        (
+            {**LANGUAGE_MODEL, "data.valid": "corpus/valid", "data.valid_fraction": 0.2},
+            "data.valid_fraction=0.2 has no effect beside data.valid",
+        ),
+        ({**CLASSIFIER, "decoding.beam_size": 2}, "decoding.beam_size=2 has no effect with task=classification"),
+        ({**TAGGER, "data.max_length_ratio": 2.0}, "data.max_length_ratio=2.0 has no effect with task=tagging"),
+        ({**TAGGER, "model.pooling": Pooling.first}, "model.pooling=first has no effect with task=tagging"),
+    ],
+    ids=lambda value: " ".join(map(str, value)) if isinstance(value, dict) else "",
+)
+def test_impossible_combinations_name_key_value_and_fix(changes: dict[str, Any], words: str) -> None:
+    assert [sentence for sentence in problems(changes) if words in sentence], problems(changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"data.train": ["a", "b"], "data.weights": [1.0, 0.5]},
+        {"model.num_kv_heads": 1, "model.attention_window": 4, "model.window_layers": WindowLayers.alternate},
+        {"model.positions": Positions.learned, "model.max_length": 128},
+        {"tokenizer.joint": False, "model.tied_embeddings": TiedEmbeddings.decoder},
+        {"training.steps": None, "training.minutes": 0.5},
+        {"training.average_checkpoints": 5, "training.keep_checkpoints": 4},
+        {"training.early_stopping": "chrf", "training.patience": 3},
+        {"training.schedule": Schedule.linear, "training.final_learning_rate": 0.1},
+        {"training.clip_norm": 0.0, "training.warmup_steps": 0, "training.sample_lines": 0},
+        {"decoding.search": Search.sample, "decoding.temperature": 0.8, "decoding.top_k": 50, "decoding.n_best": 4},
+        {"decoding.n_best": 5},
+        {**LANGUAGE_MODEL, "data.documents": Documents.file, "data.valid_fraction": 0.2, "model.max_length": 64},
+        {**CLASSIFIER, "model.pooling": Pooling.first, "training.early_stopping": "accuracy", "data.max_length": 400},
+    ],
+    ids=lambda changes: " ".join(changes),
+)
+def test_possible_combinations_pass(changes: dict[str, Any]) -> None:
+    assert problems(changes) == []
+
+
+@pytest.mark.parametrize("device", ["auto", "cpu", "mps", "cuda", "cuda:0", "cuda:12"])
+def test_devices(device: str) -> None:
+    assert problems({"device": device}) == []
+
+
+@pytest.mark.parametrize("device", ["", "gpu", "5", "cuda:", "cuda:x", "cuda:-1", "cuda:²", "CPU", "cpu:0"])
+def test_no_devices(device: str) -> None:
+    assert problems({"device": device}) == [f"device ({device}) must be auto, cpu, cuda, cuda:N or mps."]
+
+
+def test_zero_or_fewer_heads_are_one_sentence_and_no_crash() -> None:
+    changes = {"model.num_heads": 0, "model.dim": 7, "model.positions": Positions.rotary, "model.num_kv_heads": 0}
+    assert problems(changes) == [
+        "model.num_heads (0) must be at least 1.",
+        "model.num_kv_heads (0) must be at least 1, or null.",
+    ]
+
+
+def test_all_problems_come_in_one_message() -> None:
+    composed = OmegaConf.structured(Config)
+    composed.model.dropout = 1.5
+    composed.training.batch_tokens = 0
+    composed.seed = -1
+    with pytest.raises(ConfigError) as caught:
+        typed(composed)
+    message = str(caught.value)
+    for key in ("model.dropout (1.5)", "training.batch_tokens (0)", "seed (-1)", "data.train", "data.valid"):
+        assert key in message
+    assert len(caught.value.problems) == len(message.splitlines()) == 5
+
+
+# ---------------------------------------------------------------- plain values
+
+values = st.fixed_dictionaries(
+    {
+        "seed": st.integers(0, 2**40),
+        "run_dir": st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
+        "precision": st.sampled_from(Precision),
+        "model.dropout": st.floats(0, 0.99),
+        "model.positions": st.sampled_from(Positions),
+        "model.num_kv_heads": st.none() | st.integers(1, 8),
+        "data.train": st.sampled_from(["corpus/train", "hub:wmt/wmt14:de-en", ["a", "b"], "${task}", "${not closed"]),
+        "data.weights": st.none() | st.lists(st.floats(0.1, 9)),
+        "tokenizer.user_symbols": st.lists(st.sampled_from(["<x>", "\n", "é", "${x}", "???", "a\\b"])),
+        "training.learning_rate": st.floats(1e-8, 1),
+        "training.tensorboard": st.booleans(),
+    }
+)
+
+
+@given(values)
+def test_to_dict_and_back(changes: dict[str, Any]) -> None:
+    config = config_of(changes)
+    plain = to_dict(config)
+    assert from_dict(Config, plain) == config
+    assert to_dict(from_dict(Config, plain)) == plain
+
+
+def test_to_dict_holds_plain_json_values() -> None:
+    plain = to_dict(config_of({"model.positions": Positions.rotary}))
+    assert plain["model"]["positions"] == "rotary"
+    assert type(plain["model"]["positions"]) is str
+    assert plain["task"] == "translation"
+
+
+def test_whole_numbers_are_floats_where_floats_belong() -> None:
+    minutes = from_dict(Config, {"training": {"minutes": 15}}).training.minutes
+    assert minutes == 15 and type(minutes) is float
+
+
+def test_older_values_get_todays_defaults() -> None:
+    assert from_dict(Config, {"seed": 7}) == Config(seed=7)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"model": {"num_head": 4}}, "model.num_head: there is no such setting."),
+        ({"model": {"dim": "wide"}}, "model.dim ('wide') must be of type int."),
+        ({"model": {"bias": 1}}, "model.bias (1) must be of type bool."),
+        ({"data": {"weights": 2.0}}, "data.weights (2.0) must be of type list[float] | None."),
+        ({"model": {"positions": "alphabetical"}}, "model.positions (alphabetical) must be one of sinusoidal, "),
+        ({"model": 3}, "model (3) must be a group of settings."),
+        ({"colour": "red"}, "colour: there is no such setting."),
+    ],
+)
+def test_from_dict_names_what_does_not_fit(change: dict[str, Any], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        from_dict(Config, change)
+    assert words in str(caught.value)
+    assert len(caught.value.problems) == 1
+
+
+def test_keys_are_dotted_and_complete() -> None:
+    keys = list(keys_of(Config))
+    assert len(keys) == len(set(keys))
+    assert {"task", "model", "model.dim", "training.batch_tokens", "decoding.top_p"} <= set(keys)
+
+
+def test_names_that_stay() -> None:
+    """Other programs rely on these."""
+    assert set(keys_of(Config)) >= {
+        "run_dir", "seed", "device", "precision", "training.steps", "training.minutes", "training.batch_tokens",
+        "training.resume", "training.threads", "data.train", "data.valid", "data.test", "data.source_language",
+        "data.target_language", "data.when_offline", "tokenizer.vocab_size", "decoding.beam_size",
+        "decoding.length_penalty",
+    }  # fmt: skip
+
+
+def test_nearest() -> None:
+    assert nearest("num_head", ["num_heads", "num_layers", "dim"]) == "num_heads"
+    assert nearest("zzz", ["num_heads", "dim"]) is None
+    assert nearest("num_head", ["num_layers"], cutoff=0.9) is None
