@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -125,8 +126,6 @@ def test_impossible_sizes_name_the_one_that_works(kind: TokenizerKind, listed, s
     for size, works in ((9000, r"the largest that works is (\d+)"), (20, r"the smallest that works is (\d+)")):
         with pytest.raises(DataError, match=rf"tokenizer\.vocab_size \({size}\).*listed.*{works}") as caught:
             train(size)
-        import re
-
         found = re.search(works, str(caught.value))
         assert found is not None
         train(int(found[1]))

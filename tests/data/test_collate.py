@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seq2seq.config import Task
+from seq2seq.data.batch import IGNORE
+from seq2seq.data.collate import padded, pair_batch, silent, stream_batch
+from seq2seq.data.tokenizer import BOS, EOS, PAD
+
+ROWS = st.lists(st.lists(st.integers(4, 30000), max_size=9), min_size=1, max_size=9)
+
+
+def arrays(rows: list[list[int]]) -> list[np.ndarray]:
+    return [np.array(row, np.int16) for row in rows]
+
+
+@given(rows=ROWS, padding=st.sampled_from([PAD, IGNORE]))
+def test_padding_row_by_row(rows: list[list[int]], padding: int) -> None:
+    ids, mask = padded(arrays(rows), padding=padding)
+    longest = max(map(len, rows))
+    assert ids.tolist() == [row + [padding] * (longest - len(row)) for row in rows]
+    assert mask.sum(1).tolist() == list(map(len, rows))
+    assert ids.dtype == np.int64
+
+
+@given(sources=ROWS, data=st.data())
+def test_translation(sources: list[list[int]], data: st.DataObject) -> None:
+    sources = [row + [EOS] for row in sources]
+    targets = [
+        data.draw(st.lists(st.integers(4, 99), max_size=9)) + [EOS] for _ in sources
+    ]
+    batch = pair_batch(arrays(sources), arrays(targets), task=Task.translation)
+    assert batch.source is not None and batch.target_in is not None
+    full = len(set(map(len, sources))) == 1
+    assert (batch.source_mask is None) == full
+    if batch.source_mask is not None:
+        assert batch.source_mask.sum(1).tolist() == list(map(len, sources))
+        assert (batch.source[~batch.source_mask] == PAD).all()
+    for index, target in enumerate(targets):
+        padding = batch.target_out.shape[1] - len(target)
+        assert batch.target_in[index].tolist() == [BOS, *target[:-1]] + [PAD] * padding
+        assert batch.target_out[index].tolist() == target + [IGNORE] * padding
+    assert batch.num_tokens == sum(map(len, targets))
+
+
+def test_classification_and_tagging() -> None:
+    sources = [[7, 8, EOS], [9, EOS]]
+    batch = pair_batch(arrays(sources), arrays([[1], [0]]), task=Task.classification)
+    assert (batch.target_out.tolist(), batch.target_in, batch.num_tokens) == ([1, 0], None, 2)
+    batch = pair_batch(arrays(sources), arrays([[1, IGNORE, IGNORE], [0, IGNORE]]), task=Task.tagging)
+    assert batch.target_out.tolist() == [[1, IGNORE, IGNORE], [0, IGNORE, IGNORE]]
+    assert (batch.target_in, batch.num_tokens) == (None, 2)
+
+
+def test_stream_shifts_by_one() -> None:
+    batch = stream_batch(arrays([[1, 2, 3, 4], [5, 6]]))
+    assert batch.source is None and batch.source_mask is None and batch.target_in is not None
+    assert batch.target_in.tolist() == [[1, 2, 3], [5, PAD, PAD]]
+    assert batch.target_out.tolist() == [[2, 3, 4], [6, IGNORE, IGNORE]]
+    assert batch.num_tokens == 4
+
+
+@pytest.mark.parametrize("task", [Task.translation, Task.tagging])
+def test_silent_keeps_the_inputs_and_predicts_nothing(task: Task) -> None:
+    loud = pair_batch(arrays([[7, 8, EOS]]), arrays([[7, 8, EOS]]), task=task)
+    quiet = silent(loud)
+    assert quiet.num_tokens == 0 and (quiet.target_out == IGNORE).all()
+    assert quiet.target_out.shape == loud.target_out.shape
+    assert quiet.source is loud.source and loud.num_tokens == 3
+
+
+def test_to_moves_every_tensor() -> None:
+    batch = pair_batch(arrays([[7, EOS], [EOS]]), arrays([[7, EOS], [EOS]]), task=Task.translation)
+    moved = batch.to("meta")
+    for tensor in (moved.source, moved.source_mask, moved.target_in, moved.target_out):
+        assert tensor is not None and tensor.device == torch.device("meta")
+    assert stream_batch(arrays([[1, 2]])).to("meta").source is None
