@@ -116,6 +116,20 @@ def test_held_out_combinations_are_not_in_train(corpus: Pairs) -> None:
     assert sum(combination in test_text for combination in reserved) > 10
 
 
+def test_held_out_predicates_are_not_in_train(corpus: Pairs) -> None:
+    """As text again: "the man is tired" where tired+man is reserved."""
+    adjectives = {found.english for found in ADJECTIVES}
+    seen = 0
+    for split in ("train", "test"):
+        for english, _ in corpus[split]:
+            words = [word for word in word_forms(english) if word not in ("not", "very", "too", "If", "When")]
+            if len(words) > 3 and words[1] in NOUN and words[2] in ("is", "was") and words[3] in adjectives:
+                if split == "train":
+                    assert held_out(f"{words[3]}+{words[1]}") == "train", english
+                seen += split == "test" and held_out(f"{words[3]}+{words[1]}") == "test"
+    assert seen > 10
+
+
 def test_split_of_reads_the_combinations() -> None:
     grammar = Grammar(seed=3)
     seen = set()

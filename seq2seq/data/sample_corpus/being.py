@@ -142,14 +142,13 @@ def comparison(grammar: Grammar) -> Sentence:
         "the" if plural or not other_noun.ownable else grammar.one(("the", "your", "his", "their")),
         plural=plural,
     )
+    pairs = [f"{adjective.english}+{compared.english}" for compared in (noun, other_noun)]
     equal = grammar.chance(0.35)
     english = f"as {adjective.english} as" if equal else f"{adjective.comparative[0]} than"
     words = f"so {adjective.german} wie" if equal else f"{adjective.comparative[1]} als"
     predicate = Phrase(f"{english} {other.english}", f"{words} {other.case('nominative')}")
     clause = being(subject, predicate, negated=equal and grammar.chance(0.4), tense=grammar.one(_TENSES))
-    return sentence(
-        english_statement(clause), german_statement(clause), ".", clause, f"{adjective.english}+{noun.english}"
-    )
+    return sentence(english_statement(clause), german_statement(clause), ".", clause, *pairs)
 
 
 def possession(grammar: Grammar) -> Sentence:

@@ -90,6 +90,8 @@ class Clause:
         pairs = list(self.subject.combinations)
         if self.subject.noun and self.verb is not BE:
             pairs.append(f"{self.subject.noun.english}+{self.verb.lemma}")
+        elif self.subject.noun and self.goal and " " not in self.goal.english:
+            pairs.append(f"{self.goal.english}+{self.subject.noun.english}")
         for argument in arguments:
             if argument is not None:
                 pairs.extend(argument.combinations)
