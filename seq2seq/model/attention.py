@@ -46,6 +46,10 @@ def scaled_dot_product(
     # torch's fused CPU kernel knows no dropout; its stand-in draws the slow masks that seq2seq.model.dropout avoids.
     if explicit or watch is not None or (dropout > 0 and query.device.type == "cpu"):
         return _explicit(query, key, value, attention_mask, is_causal, dropout, watch)
+    grouped = key.shape[1] != query.shape[1]
+    if grouped and attention_mask is not None and query.device.type != "cpu":
+        # With a mask only CUDA's slow stand-in takes grouped heads as they are; the fused kernel wants them repeated.
+        key, value, grouped = _repeat_heads(key, query), _repeat_heads(value, query), False
     return F.scaled_dot_product_attention(
         query,
         key,
@@ -53,7 +57,7 @@ def scaled_dot_product(
         attn_mask=attention_mask,
         dropout_p=dropout,
         is_causal=is_causal,
-        enable_gqa=key.shape[1] != query.shape[1],
+        enable_gqa=grouped,
     )
 
 
@@ -66,9 +70,7 @@ def _explicit(
     dropout: float,
     watch: Callable[[Tensor], None] | None,
 ) -> Tensor:
-    groups = query.shape[1] // key.shape[1]
-    if groups > 1:
-        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
+    key, value = _repeat_heads(key, query), _repeat_heads(value, query)
     if is_causal:
         attention_mask = torch.ones(query.shape[2], key.shape[2], dtype=torch.bool, device=query.device).tril()
     scores = (query * query.shape[-1] ** -0.5) @ key.transpose(-2, -1)
@@ -85,6 +87,12 @@ def _explicit(
     if watch is not None:
         watch(weights)
     return drop(weights, dropout, training=True) @ value
+
+
+def _repeat_heads(x: Tensor, query: Tensor) -> Tensor:
+    """Keys or values with a head for each of the query's."""
+    groups = query.shape[1] // x.shape[1]
+    return x if groups == 1 else x.repeat_interleave(groups, dim=1)
 
 
 class MultiHeadAttention(nn.Module):

@@ -39,8 +39,8 @@ def test_decisions_are_independent_of_place_and_of_one_another() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_gradients_pass_where_numbers_passed(dtype: torch.dtype) -> None:
-    x = torch.randn(7, 5, dtype=dtype, requires_grad=True)
-    residual = torch.randn(7, 5, dtype=dtype, requires_grad=True)
+    x = (1 + torch.rand(7, 5)).to(dtype).requires_grad_()  # no zeros but those of dropout
+    residual = torch.randn(7, 5).to(dtype).requires_grad_()
     torch.manual_seed(5)
     y = dropout(x, 0.3, training=True)
     torch.manual_seed(5)
