@@ -5,6 +5,7 @@ again when it is damaged.
 """
 
 import bisect
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -23,8 +24,8 @@ from seq2seq.data.progress import Progress, say
 from seq2seq.data.tokenizer import EOS, UNK, Tokenizers
 from seq2seq.errors import DataError
 
-FORMAT = 1
-"""Version of the files; files of another are not looked at."""
+FORMAT = 2
+"""Version of the files and of the rules that make them; files of another are not looked at."""
 PAIRS = 8192
 """Pairs encoded and written at a time."""
 TOKENS = 1 << 20
@@ -130,34 +131,15 @@ def token_dataset(
     path = _path(folder, source, tokenizers, task=task.value, rules=rules)
 
     def write(temporary: Path) -> dict[str, Any]:
-        drops = DropCounts()
-        schema = _pair_schema(tokenizers)
-        with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, schema) as writer:
-            for pairs, first in _chunks(source, PAIRS):
-                sources, targets = _encode(pairs, tokenizers, task=task, first=first, source=source)
-                lengths = _lengths(sources), _lengths(targets)
-                if filter is None:
-                    drops += DropCounts(read=len(pairs))
-                else:
-                    keep, counts = filter.keep(*lengths)
-                    drops += counts
-                    sources, targets = list(itertools.compress(sources, keep)), list(itertools.compress(targets, keep))
-                for row in sources:
-                    row.append(EOS)
-                if task is not Task.classification:
-                    for row in targets:
-                        row.append(EOS if task is Task.translation else IGNORE)
-                sides = zip((sources, targets), schema, strict=True)
-                columns = [_column(rows, side.type.value_type) for rows, side in sides]
-                writer.write_batch(pa.record_batch(columns, schema=schema))
-        return {"drops": [drops.read, drops.empty, drops.too_long, drops.length_ratio]}
+        drops = _write_pairs(temporary, source, tokenizers, task=task, filter=filter)
+        return {"drops": dataclasses.asdict(drops)}
 
     facts = _made(path, write, what=source.name)
     sides: tuple[list[Any], list[Any]] = ([], [])
     for batch in _mapped(path):
         for pieces, column in zip(sides, batch.columns, strict=True):
-            pieces.append((column.values.to_numpy(), column.offsets.to_numpy()))
-    return TokenDataset(Rows(sides[0]), Rows(sides[1]), task=task, drops=DropCounts(*facts["drops"]))
+            pieces.append((_view(column.values), _view(column.offsets)))
+    return TokenDataset(Rows(sides[0]), Rows(sides[1]), task=task, drops=DropCounts(**facts["drops"]))
 
 
 def token_stream(
@@ -185,25 +167,25 @@ def _stream(
     number = _number(tokenizers.target.vocab_size)
 
     def write(temporary: Path) -> dict[str, Any]:
-        schema = pa.schema([("tokens", number)])
-        total, waiting = 0, np.zeros(0, number.to_pandas_dtype())
+        schema = pa.schema([("tokens", pa.from_numpy_dtype(number))])
+        total, waiting = 0, np.zeros(0, number)
         with pa.OSFile(str(temporary), "wb") as file, pa.ipc.new_file(file, schema) as writer:
             for pairs, _ in _chunks(source, PAIRS):
                 rows = tokenizers.target.encode_batch([text for _, text in pairs])
                 ids = list(itertools.chain.from_iterable(row + end for row in rows))
-                waiting = np.concatenate([waiting, np.array(ids, waiting.dtype)])
+                waiting = np.concatenate([waiting, np.array(ids, number)])
                 total += len(ids)
                 while len(waiting) >= TOKENS:
-                    writer.write_batch(pa.record_batch([pa.array(waiting[:TOKENS])], schema=schema))
+                    writer.write_batch(pa.record_batch([_array(waiting[:TOKENS])], schema=schema))
                     waiting = waiting[TOKENS:]
             if len(waiting):
-                writer.write_batch(pa.record_batch([pa.array(waiting)], schema=schema))
+                writer.write_batch(pa.record_batch([_array(waiting)], schema=schema))
         return {"tokens": total}
 
     facts = _made(path, write, what=source.name)
     if facts["tokens"] == 0:
         raise DataError(f"{source.name}: no text in it.")
-    return [batch.column(0).to_numpy() for batch in _mapped(path)]
+    return [_view(batch.column(0)) for batch in _mapped(path)]
 
 
 def _path(folder: Path, source: TextSource, tokenizers: Tokenizers, *, task: str, rules: Any) -> Path:
@@ -239,6 +221,30 @@ def _chunks(source: TextSource, size: int) -> Iterator[tuple[list[Pair], int]]:
         first += len(chunk)
         progress.advance(len(chunk))
     progress.close()
+
+
+def _write_pairs(
+    path: Path, source: TextSource, tokenizers: Tokenizers, *, task: Task, filter: Filter | None
+) -> DropCounts:
+    """Encode pairs into an Arrow file, a record batch at a time."""
+    numbers = _number(tokenizers.source.vocab_size), _number(tokenizers.target.vocab_size)
+    columns = zip(("source", "target"), numbers, strict=True)
+    schema = pa.schema([(side, pa.list_(pa.from_numpy_dtype(number))) for side, number in columns])
+    target_end = {Task.translation: [EOS], Task.classification: [], Task.tagging: [IGNORE]}[task]
+    drops = DropCounts()
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
+        for pairs, first in _chunks(source, PAIRS):
+            sources, targets = _encode(pairs, tokenizers, task=task, first=first, source=source)
+            if filter is None:
+                drops += DropCounts(read=len(pairs))
+            else:
+                keep, counts = filter.keep(_lengths(sources), _lengths(targets))
+                drops += counts
+                sources, targets = list(itertools.compress(sources, keep)), list(itertools.compress(targets, keep))
+            sides = [row + [EOS] for row in sources], [row + target_end for row in targets]
+            arrays = [_column(rows, number) for rows, number in zip(sides, numbers, strict=True)]
+            writer.write_batch(pa.record_batch(arrays, schema=schema))
+    return drops
 
 
 def _encode(
@@ -277,28 +283,35 @@ def _encode(
     return encoded
 
 
-def _pair_schema(tokenizers: Tokenizers) -> Any:
-    return pa.schema(
-        [
-            ("source", pa.list_(_number(tokenizers.source.vocab_size))),
-            ("target", pa.list_(_number(tokenizers.target.vocab_size))),
-        ]
-    )
-
-
-def _number(vocab_size: int) -> Any:
+def _number(vocab_size: int) -> type[np.signedinteger[Any]]:
     """The smallest number format that holds every id and IGNORE; half the file is half the memory it takes mapped."""
-    return pa.int16() if vocab_size <= np.iinfo(np.int16).max else pa.int32()
+    return np.int16 if vocab_size <= np.iinfo(np.int16).max else np.int32
 
 
 def _lengths(rows: Sequence[Sequence[int]]) -> npt.NDArray[np.int64]:
     return np.fromiter(map(len, rows), np.int64, len(rows))
 
 
-def _column(rows: Sequence[Sequence[int]], number: Any) -> Any:
+def _column(rows: Sequence[Sequence[int]], number: type[np.signedinteger[Any]]) -> Any:
     """A list column of `rows`."""
     offsets = np.concatenate([[0], np.cumsum(_lengths(rows))]).astype(np.int32)
     flat: Iterable[int] = itertools.chain.from_iterable(rows)
-    ids = np.fromiter(flat, number.to_pandas_dtype(), int(offsets[-1]))
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(ids))
+    ids = np.fromiter(flat, number, int(offsets[-1]))
+    return pa.ListArray.from_arrays(_array(offsets), _array(ids))
+
+
+# Arrow's own conversions import pandas, which costs 26 MB and a third of a second; these two need no library.
+
+
+def _array(numbers: npt.NDArray[Any]) -> Any:
+    """An Arrow array over the memory of a numpy array."""
+    return pa.Array.from_buffers(pa.from_numpy_dtype(numbers.dtype), len(numbers), [None, pa.py_buffer(numbers)])
+
+
+def _view(array: Any) -> npt.NDArray[Any]:
+    """A numpy array over the memory, perhaps a mapped file's, of an Arrow array of integers."""
+    number = np.int16 if array.type == pa.int16() else np.int32
+    if len(array) == 0:
+        return np.zeros(0, number)
+    return np.frombuffer(array.buffers()[1], number, count=len(array), offset=array.offset * array.type.byte_width)
 

@@ -1,0 +1,196 @@
+import multiprocessing
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from seq2seq.config import Documents, Task
+from seq2seq.data import token_cache
+from seq2seq.data.batch import IGNORE
+from seq2seq.data.filters import Filter
+from seq2seq.data.token_cache import token_dataset, token_stream
+from seq2seq.data.tokenizer import EOS, UNK, ByteTokenizer, CharacterTokenizer, LabelVocabulary, Tokenizers
+from seq2seq.errors import DataError
+
+
+def test_translation_ids_end_with_the_end_token(  # type: ignore[no-untyped-def]
+    listed, sentences, tokenizers: Tokenizers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_cache, "PAIRS", 64)  # several record batches
+    encoded = token_dataset(listed(sentences), tokenizers, task=Task.translation, folder=tmp_path)
+    assert len(encoded) == len(sentences)
+    for index, (source, target) in enumerate(sentences):
+        assert encoded.source(index).tolist() == [*tokenizers.source.encode(source), EOS]
+        assert encoded.target(index).tolist() == [*tokenizers.target.encode(target), EOS]
+        assert encoded.source(index).dtype == np.int32
+        assert (encoded.source_lengths[index], encoded.target_lengths[index]) == (
+            len(encoded.source(index)), len(encoded.target(index))
+        )  # fmt: skip
+    assert (encoded.drops.read, encoded.drops.kept) == (400, 400)
+
+
+def test_rules_drop_and_count(listed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(token_cache, "PAIRS", 2)
+    pairs = [("aaa", "bbb"), ("", "b"), ("a" * 30, "b" * 30), ("a", "b" * 18), ("cc", "dd"), ("e", "")]
+    tokenizer = ByteTokenizer()
+    encoded = token_dataset(
+        listed(pairs),
+        Tokenizers(tokenizer, tokenizer),
+        task=Task.translation,
+        folder=tmp_path,
+        filter=Filter(max_length=20, max_length_ratio=2.0),
+    )
+    assert [tokenizer.decode(encoded.source(index).tolist()) for index in range(len(encoded))] == ["aaa", "cc"]
+    drops = encoded.drops
+    assert (drops.read, drops.empty, drops.too_long, drops.length_ratio, drops.kept) == (6, 2, 1, 1, 2)
+    every = token_dataset(
+        listed(pairs), Tokenizers(tokenizer, tokenizer), task=Task.translation, folder=tmp_path
+    )
+    assert len(every) == 6
+    assert every.source(1).tolist() == [EOS]
+
+
+def test_classification(listed, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    both = Tokenizers(ByteTokenizer(), LabelVocabulary(["de", "en"], per_word=False))
+    encoded = token_dataset(listed([("a", "en"), ("bc", " de ")]), both, task=Task.classification, folder=tmp_path)
+    assert [encoded.target(index).tolist() for index in (0, 1)] == [[1], [0]]
+    assert encoded.source_lengths.tolist() == [2, 3]
+    with pytest.raises(DataError, match="valid:2: the label 'fr' does not occur in the training text, which has 2"):
+        token_dataset(
+            listed([("a", "en"), ("b", "fr")], "valid"), both, task=Task.classification, folder=tmp_path
+        )
+
+
+def test_tagging_labels_the_first_piece_of_each_word(listed, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    class Vanishing(ByteTokenizer):
+        """Normalises a word away, as SentencePiece does with one of control characters."""
+
+        def encode(self, text: str) -> list[int]:
+            return [] if text == "\x07" else super().encode(text)
+
+    words = Vanishing()
+    both = Tokenizers(words, LabelVocabulary(["N", "O"], per_word=True))
+    encoded = token_dataset(listed([("ab  c \x07", "N O N")]), both, task=Task.tagging, folder=tmp_path)
+    assert encoded.source(0).tolist() == [*words.encode("ab"), *words.encode("c"), UNK, EOS]
+    assert encoded.target(0).tolist() == [0, IGNORE, 1, 0, IGNORE]
+    with pytest.raises(DataError, match="tags:1: 2 words in the source and 1 labels"):
+        token_dataset(listed([("a b", "N")], "tags"), both, task=Task.tagging, folder=tmp_path)
+
+
+@pytest.mark.parametrize("documents", list(Documents))
+def test_stream(documents: Documents, listed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(token_cache, "PAIRS", 2)
+    monkeypatch.setattr(token_cache, "TOKENS", 5)
+    lines = ["abc", "", "defgh", "i", "jk"]
+    texts = [[("", line + "\n") for line in lines], [("", "xyz")]]
+    tokenizer = CharacterTokenizer("".join(text for part in texts for _, text in part))
+    stream = token_stream(
+        [listed(part) for part in texts], Tokenizers(tokenizer, tokenizer), documents=documents, folder=tmp_path
+    )
+    end = [EOS] if documents is Documents.line else []
+    for part, pairs in enumerate(texts):
+        expected = [token for _, text in pairs for token in tokenizer.encode(text) + end]
+        assert stream.part_lengths[part] == len(expected)
+        assert stream.read(0, len(expected), part=part).tolist() == expected
+        assert stream.read(1, 3, part=part).tolist() == expected[1:3]
+    assert len(stream) == sum(stream.part_lengths)
+    with pytest.raises(DataError, match="blank: no text in it"):
+        token_stream([listed([], "blank")], Tokenizers(tokenizer, tokenizer), documents=documents, folder=tmp_path)
+
+
+def test_second_start_reads_no_text(listed, sentences, tokenizers: Tokenizers, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    def encode(pairs, filter: Filter | None = None) -> int:  # type: ignore[no-untyped-def]
+        source = listed(pairs)
+        token_dataset(source, tokenizers, task=Task.translation, folder=tmp_path, filter=filter)
+        return int(source.reads)
+
+    assert encode(sentences) == 1
+    assert encode(sentences) == 0
+    assert encode(sentences[:-1]) == 1
+    assert encode(sentences, Filter(max_length=9, max_length_ratio=4)) == 1
+    assert encode(sentences, Filter(max_length=9, max_length_ratio=4)) == 0
+    assert encode(sentences, Filter(max_length=8, max_length_ratio=4)) == 1
+
+
+@pytest.mark.parametrize("damage", ["cut", "flipped", "emptied", "removed"])
+def test_damage_is_mended_and_told(  # type: ignore[no-untyped-def]
+    damage: str, listed, sentences, tokenizers: Tokenizers, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def encode():  # type: ignore[no-untyped-def]
+        return token_dataset(listed(sentences), tokenizers, task=Task.translation, folder=tmp_path)
+
+    good = [encode().source(index).tolist() for index in range(len(sentences))]
+    assert capsys.readouterr().err == ""
+    (path,) = (tmp_path / "tokens").glob("*.arrow")
+    content = path.read_bytes()
+    middle = len(content) // 2
+    path.unlink()
+    if damage != "removed":
+        path.write_bytes(
+            {"cut": content[:middle], "emptied": b"",
+             "flipped": content[:middle] + bytes([content[middle] ^ 255]) + content[middle + 1 :]}[damage]
+        )  # fmt: skip
+    assert [encode().source(index).tolist() for index in range(len(sentences))] == good
+    assert "is damaged; encoding listed again" in capsys.readouterr().err
+    assert path.read_bytes() == content  # the same text makes the same file
+
+
+def _encode_in_process(folder: str) -> int:
+    class Text:
+        name, fingerprint = "text", "x"
+
+        def __iter__(self):  # type: ignore[no-untyped-def]
+            return iter([("some text", "some more")] * 3000)
+
+        def where(self, index: int) -> str:
+            return ""
+
+        def fraction(self) -> None:
+            return None
+
+    tokenizer = ByteTokenizer()
+    encoded = token_dataset(
+        Text(), Tokenizers(tokenizer, tokenizer), task=Task.translation, folder=Path(folder)
+    )
+    return sum(encoded.source(index).sum() for index in range(0, len(encoded), 100))
+
+
+def test_processes_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
+    with multiprocessing.get_context("spawn").Pool(2) as pool:
+        sums = pool.map(_encode_in_process, [str(tmp_path)] * 4)
+    assert len(set(sums)) == 1
+    assert len(list((tmp_path / "tokens").iterdir())) == 2  # the file and its label, no leftovers
+
+
+MEMORY = """
+import sys, tracemalloc
+from pathlib import Path
+from seq2seq.config import Task
+from seq2seq.data import token_cache
+from seq2seq.data.tokenizer import ByteTokenizer, Tokenizers
+
+class Text:
+    name, fingerprint = "text", sys.argv[1]
+    def __iter__(self):
+        return (("some text to encode", f"some more {index:06}") for index in range(int(sys.argv[1])))
+    def fraction(self):
+        return None
+
+token_cache.PAIRS = 256
+tokenizer = ByteTokenizer()
+tracemalloc.start()
+token_cache.token_dataset(Text(), Tokenizers(tokenizer, tokenizer), task=Task.translation, folder=Path(sys.argv[2]))
+print(tracemalloc.get_traced_memory()[1])
+"""
+
+
+def test_memory_does_not_grow_with_the_text(tmp_path: Path) -> None:
+    def peak(pairs: int) -> int:
+        command = [sys.executable, "-c", MEMORY, str(pairs), str(tmp_path)]
+        return int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+    few, many = peak(10_000), peak(20_000)
+    # A few numbers of 4 bytes for each pair; its text and ids as lists would take over a thousand.
+    assert many - few < 10_000 * 40
