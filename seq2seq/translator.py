@@ -33,6 +33,13 @@ from seq2seq.device import resolve_device, resolve_precision
 from seq2seq.errors import ConfigError, DecodingError
 
 TOLERANCE = 1e-4
+"""Decisions closer than this, in nats, are made again without neighbours.
+
+The order in which a matrix product adds up depends on the shape of the batch. Measured on a CPU (3+3 layers of width
+256, multi30k, float32, batches of like length, of random lines and of one line): that moves margins by up to 1.8e-5
+nats, for lines of 15 tokens as for lines of 80, greedy and beam 5. One line in a hundred is decided more closely than
+1e-4 (beam 5; one in a thousand with greedy), so the second search costs about 4 % of the time.
+"""
 FORBIDDEN = (PAD, BOS, UNK)
 """Never written: they have no text."""
 DEFAULT_SEED = 1
@@ -233,6 +240,8 @@ class Translator:
         # A model of lines has read an end token before each; one of whole files never saw any.
         of_lines = self.config.data.documents is Documents.line
         tokens = [EOS, *tokenizer.encode(prompt)] if of_lines else tokenizer.encode(prompt or "\n")
+        if changes.get("min_length") and not of_lines:
+            raise DecodingError("min_length has no effect: this model was trained on whole files, so it never ends.")
         if not tokens:
             raise DecodingError("This model goes on with a text but cannot begin one; give it a prompt.")
         # Where tokens cannot end in a space, the next word brings the one that the prompt ends in.

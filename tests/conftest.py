@@ -1,11 +1,32 @@
 """What all tests share; whatever serves one folder only lives in its files."""
 
+import io
+import itertools
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
+import sentencepiece
 import torch
+
+from seq2seq.checkpoint import save_checkpoint
+from seq2seq.config import Config, Documents, Search, Task, TiedEmbeddings
+from seq2seq.data.tokenizer import (
+    BOS,
+    EOS,
+    PAD,
+    UNK,
+    ByteTokenizer,
+    CharacterTokenizer,
+    LabelVocabulary,
+    SentencePieceTokenizer,
+    Tokenizer,
+    Tokenizers,
+)
+from seq2seq.model.build import build_model
 
 # One thread: tiny models gain nothing from more, and several test runs may share the machine.
 torch.set_num_threads(1)
@@ -24,3 +45,84 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the corpora of {SHARED_DATA.parent.name}/{SHARED_DATA.name} beside the project are not here")
     return SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizers() -> dict[str, Tokenizer]:
+    """One of each kind, over a few letters where the kind learns them."""
+    made: dict[str, Tokenizer] = {
+        "bytes": ByteTokenizer(),
+        "characters": CharacterTokenizer(" abcdefghijklmnopqrstuvwxyz.,:\nABC"),
+    }
+    for kind in ("unigram", "bpe"):
+        model = io.BytesIO()
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(["the quick brown fox jumps over a lazy dog and the slow grey cat sleeps"] * 20),
+            model_writer=model,
+            model_type=kind,
+            vocab_size=330,
+            byte_fallback=True,
+            hard_vocab_limit=False,
+            pad_id=PAD,
+            bos_id=BOS,
+            eos_id=EOS,
+            unk_id=UNK,
+            minloglevel=2,
+        )
+        made[kind] = SentencePieceTokenizer(model.getvalue())
+    return made
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(
+    tmp_path_factory: pytest.TempPathFactory, tiny_tokenizers: dict[str, Tokenizer]
+) -> Callable[..., Path]:
+    """Makes checkpoint folders of tiny models that were never trained.
+
+    tiny_checkpoint("translation", tokenizer="bytes", max_length=24, seed=1, positions=..., any other model setting);
+    max_length is both data.max_length and model.max_length.
+    """
+    numbers = itertools.count()
+
+    def make(
+        task: str = "translation",
+        *,
+        tokenizer: str = "characters",
+        max_length: int = 24,
+        documents: str = "line",
+        seed: int = 1,
+        folder: Path | None = None,
+        **model: Any,
+    ) -> Path:
+        config = Config(task=Task(task))
+        config.data.max_length = max_length
+        config.data.documents = Documents(documents)
+        config.decoding.search = Search.beam
+        config.decoding.beam_size = 3
+        config.decoding.max_length_ratio = 1.0
+        shape = {"dim": 16, "num_heads": 2, "feed_forward_dim": 32, "encoder_layers": 1, "decoder_layers": 1}
+        shape["max_length"] = max_length
+        shape |= {"encoder_layers": 0} if task == "language_modelling" else {}
+        shape |= {"decoder_layers": 0} if task in ("classification", "tagging") else {}
+        for name, value in {**shape, **model}.items():
+            setattr(config.model, name, value)
+        source = target = tiny_tokenizers[tokenizer]
+        if task in ("classification", "tagging"):
+            target = LabelVocabulary(
+                ["A", "B", "long label"][: 2 if task == "tagging" else 3], per_word=task == "tagging"
+            )
+            config.model.tied_embeddings = TiedEmbeddings.none
+        torch.manual_seed(seed)
+        network = build_model(
+            config.model, task=config.task, source_vocab_size=source.vocab_size, target_vocab_size=target.vocab_size
+        )
+        with torch.no_grad():  # as untrained models are, they say the same to everything
+            for parameter in network.parameters():
+                parameter.mul_(1.5)
+        folder = folder or tmp_path_factory.mktemp("run") / f"checkpoint{next(numbers)}"
+        save_checkpoint(
+            folder, config=config, model=network, tokenizers=Tokenizers(source, target), metrics={"step": seed}
+        )
+        return folder
+
+    return make

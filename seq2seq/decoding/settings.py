@@ -22,7 +22,7 @@ NEEDS: dict[str, tuple[Search, ...]] = {
 """Searches in which a setting has an effect; a setting that is not here has one in all."""
 
 OF_TASK: dict[Task, frozenset[str]] = {
-    Task.translation: frozenset({"max_length_ratio", "min_length", "batch_tokens", "n_best"}),
+    Task.translation: frozenset({"max_length_ratio", "batch_tokens", "n_best"}),
     Task.language_modelling: frozenset({"max_new_tokens"}),
 }
 """Settings that only one task reads."""

@@ -1,7 +1,4 @@
-import io
-
 import pytest
-import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -10,38 +7,10 @@ from seq2seq.data.tokenizer import (
     EOS,
     NUM_SPECIALS,
     ByteTokenizer,
-    CharacterTokenizer,
-    SentencePieceTokenizer,
     Tokenizer,
 )
 
-TEXT = "the quick brown fox jumps over the lazy dog and the slow grey cat sleeps under an old green tree"
-
-
-def sentencepiece_tokenizer(kind: str) -> SentencePieceTokenizer:
-    model = io.BytesIO()
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter([TEXT] * 20),
-        model_writer=model,
-        model_type=kind,
-        vocab_size=330,
-        byte_fallback=True,
-        hard_vocab_limit=False,
-        pad_id=0,
-        bos_id=1,
-        eos_id=2,
-        unk_id=3,
-        minloglevel=2,
-    )
-    return SentencePieceTokenizer(model.getvalue())
-
-
-TOKENIZERS: dict[str, Tokenizer] = {
-    "characters": CharacterTokenizer(TEXT + "é東\n"),
-    "bytes": ByteTokenizer(),
-    "unigram": sentencepiece_tokenizer("unigram"),
-    "bpe": sentencepiece_tokenizer("bpe"),
-}
+KINDS = ["characters", "bytes", "unigram", "bpe"]
 
 
 def pieces(tokenizer: Tokenizer, ids: list[int], prompt: list[int]) -> list[str]:
@@ -49,10 +18,12 @@ def pieces(tokenizer: Tokenizer, ids: list[int], prompt: list[int]) -> list[str]
     return [*(detokenizer.push(token) for token in ids), detokenizer.end()]
 
 
-@pytest.mark.parametrize("kind", TOKENIZERS)
+@pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-def test_pieces_of_any_text_join_to_the_text(kind: str, data: st.DataObject) -> None:
-    tokenizer = TOKENIZERS[kind]
+def test_pieces_of_any_text_join_to_the_text(
+    tiny_tokenizers: dict[str, Tokenizer], kind: str, data: st.DataObject
+) -> None:
+    tokenizer = tiny_tokenizers[kind]
     text = data.draw(st.text(st.sampled_from("the fox  é東\U0001f600\n") | st.characters(codec="utf-8"), max_size=80))
     ids = tokenizer.encode(text)
     cut = data.draw(st.integers(0, len(ids)))
@@ -62,11 +33,13 @@ def test_pieces_of_any_text_join_to_the_text(kind: str, data: st.DataObject) -> 
     assert tokenizer.decode(ids[:cut]) + "".join(pieces(tokenizer, ids[cut:], ids[:cut])) == whole
 
 
-@pytest.mark.parametrize("kind", TOKENIZERS)
+@pytest.mark.parametrize("kind", KINDS)
 @given(data=st.data())
-def test_pieces_of_any_tokens_join_to_their_text(kind: str, data: st.DataObject) -> None:
+def test_pieces_of_any_tokens_join_to_their_text(
+    tiny_tokenizers: dict[str, Tokenizer], kind: str, data: st.DataObject
+) -> None:
     """A model may write what is no valid text: bytes out of order, end tokens, spaces in a row."""
-    tokenizer = TOKENIZERS[kind]
+    tokenizer = tiny_tokenizers[kind]
     ids = data.draw(st.lists(st.integers(EOS, tokenizer.vocab_size - 1), max_size=80))
     assert "".join(pieces(tokenizer, ids, [])) == tokenizer.decode(ids)
 
@@ -83,8 +56,8 @@ def test_what_is_never_completed_comes_out_at_the_end() -> None:
     assert "".join(pieces(ByteTokenizer(), invalid, [])) == "\ufffd" * 5
 
 
-def test_a_space_before_the_first_new_word_is_kept() -> None:
-    tokenizer = TOKENIZERS["unigram"]
+def test_a_space_before_the_first_new_word_is_kept(tiny_tokenizers: dict[str, Tokenizer]) -> None:
+    tokenizer = tiny_tokenizers["unigram"]
     prompt, new = tokenizer.encode("the quick"), tokenizer.encode("brown fox")
     assert "".join(pieces(tokenizer, new, prompt)) == " brown fox"
 
