@@ -1,5 +1,7 @@
 """What a model remembers between decoding steps. Nothing of it is kept on a module."""
 
+import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -18,11 +20,19 @@ class KeyValue(NamedTuple):
 
 
 class KeyValueCache:
-    """Keys and values of the positions one self-attention has seen, in a buffer that grows in blocks."""
+    """Keys and values of the positions one self-attention has seen.
+
+    They lie position after position, (length, rows, 2, kv_heads, head_dim), at the beginning of a flat buffer that
+    grows in blocks. A new position is written at the end, and reordering the rows copies what is filled and nothing
+    else, into a second buffer that then changes places with the first: with a buffer of the usual
+    (rows, kv_heads, capacity, head_dim), reordering the beams took longer than the step of the model between.
+    """
 
     def __init__(self) -> None:
         self.length = 0
-        self._buffer: Tensor | None = None  # (2, rows, kv_heads, capacity, head_dim)
+        self._filled: Tensor | None = None  # (length, rows, 2, kv_heads, head_dim), a view of the buffer
+        self._buffer: Tensor | None = None
+        self._spare: Tensor | None = None
 
     def append(self, key: Tensor, value: Tensor) -> KeyValue:
         """Add new positions and return all.
@@ -34,23 +44,40 @@ class KeyValueCache:
         Returns:
             keys and values of every position so far, each (rows, kv_heads, length, head_dim).
         """
-        start, self.length = self.length, self.length + key.shape[2]
-        if self._buffer is None or self.length > self._buffer.shape[3]:
-            rows, heads, _, head_dim = key.shape
-            capacity = -(-self.length // GROWTH) * GROWTH
-            grown = key.new_empty(2, rows, heads, capacity, head_dim)
-            if self._buffer is not None:
-                grown[:, :, :, :start] = self._buffer[:, :, :, :start]
-            self._buffer = grown
-        self._buffer[0, :, :, start : self.length] = key
-        self._buffer[1, :, :, start : self.length] = value
-        keys, values = self._buffer[:, :, :, : self.length]
+        rows, kv_heads, new_length, head_dim = key.shape
+        start, self.length = self.length, self.length + new_length
+        shape = (self.length, rows, 2, kv_heads, head_dim)
+        if self._buffer is None or self._buffer.numel() < math.prod(shape):
+            self._buffer = _room(shape, key)
+            if self._filled is not None:
+                _beginning(self._buffer, self._filled.shape).copy_(self._filled)
+        self._filled = _beginning(self._buffer, shape)
+        self._filled[start:, :, 0] = key.permute(2, 0, 1, 3)
+        self._filled[start:, :, 1] = value.permute(2, 0, 1, 3)
+        keys, values = self._filled.permute(2, 1, 3, 0, 4)
         return KeyValue(keys, values)
 
     def select(self, rows: Tensor) -> None:
-        """Keep these rows in this order; a row may repeat."""
-        if self._buffer is not None:
-            self._buffer = self._buffer.index_select(1, rows)
+        """Keep these rows in this order; a row may repeat. rows: int64 (new_rows,)."""
+        if self._filled is None:
+            return
+        shape = (self.length, len(rows), *self._filled.shape[2:])
+        if self._spare is None or self._spare.numel() < math.prod(shape):
+            self._spare = _room(shape, self._filled)
+        selected = _beginning(self._spare, shape)
+        torch.index_select(self._filled, 1, rows, out=selected)
+        self._filled, self._buffer, self._spare = selected, self._spare, self._buffer
+
+
+def _room(shape: Sequence[int], like: Tensor) -> Tensor:
+    """A flat buffer for that shape, the first axis rounded up to whole blocks."""
+    blocks = -(-shape[0] // GROWTH)
+    return like.new_empty(blocks * GROWTH * math.prod(shape[1:]))
+
+
+def _beginning(buffer: Tensor, shape: Sequence[int]) -> Tensor:
+    """The first numbers of a flat buffer as a tensor of that shape."""
+    return buffer[: math.prod(shape)].view(*shape)
 
 
 class DecodingState:
