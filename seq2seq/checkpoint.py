@@ -240,9 +240,10 @@ def load_training_state(folder: Path) -> TrainingState:
 
 def _read_tensors(folder: Path, name: str) -> dict[str, Tensor]:
     try:
-        return safetensors.torch.load_file(folder / name)
+        tensors: dict[str, Tensor] = safetensors.torch.load_file(folder / name)
     except (OSError, safetensors.SafetensorError) as error:
         raise CheckpointError(f"{folder}: {name} cannot be read ({error}); use another checkpoint.") from error
+    return tensors
 
 
 def _read_json(folder: Path, name: str) -> dict[str, Any]:

@@ -55,19 +55,28 @@ def resolve_precision(precision: Precision, device: torch.device) -> torch.dtype
         return torch.bfloat16 if torch.cuda.is_bf16_supported(including_emulation=False) else torch.float32
     if device.type == "mps":
         return torch.float32
-    return torch.bfloat16 if _product_seconds(torch.bfloat16) < 0.7 * _product_seconds(torch.float32) else torch.float32
+    return torch.bfloat16 if _bfloat16_pays() else torch.float32
 
 
 @cache
-def _product_seconds(dtype: torch.dtype, size: int = 384, repeats: int = 3) -> float:
-    """Seconds of one (size, size) product on the CPU: the fastest of a few."""
-    left = torch.ones(size, size, dtype=dtype)
-    best = float("inf")
+def _bfloat16_pays(size: int = 512, repeats: int = 7) -> bool:
+    """Whether bfloat16 products, the conversion of one operand included, take at most half the time on this CPU.
+
+    Measured in turn and by the fastest of each, so that a busy machine does not decide. Half, because autocast also
+    converts activations back and forth between the products.
+    """
+    left, right = torch.ones(size, size), torch.ones(size, size)
+    right_bfloat16 = right.bfloat16()
+    seconds = {torch.float32: float("inf"), torch.bfloat16: float("inf")}
     for _ in range(repeats):
         start = time.perf_counter()
-        left @ left
-        best = min(best, time.perf_counter() - start)
-    return best
+        left @ right
+        middle = time.perf_counter()
+        left.bfloat16() @ right_bfloat16
+        end = time.perf_counter()
+        seconds[torch.float32] = min(seconds[torch.float32], middle - start)
+        seconds[torch.bfloat16] = min(seconds[torch.bfloat16], end - middle)
+    return 2 * seconds[torch.bfloat16] < seconds[torch.float32]
 
 
 def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractContextManager[object]:

@@ -28,13 +28,13 @@ from seq2seq.checkpoint import (
     versions,
     weights_of,
 )
-from seq2seq.config import Config, Resume, Task, to_dict
+from seq2seq.config import Config, Precision, Resume, Task, to_dict
 from seq2seq.configure import check, checked, conf_dir, fail, recipes, register_schemas
 from seq2seq.data.prepare import Prepared, prepare
 from seq2seq.data.tokenizer import Tokenizers
-from seq2seq.device import resolve_device, resolve_precision, set_threads
+from seq2seq.device import DTYPES, resolve_device, resolve_precision, set_threads
 from seq2seq.errors import ConfigError, Seq2SeqError, TrainingError
-from seq2seq.files import write_json, write_text
+from seq2seq.files import write_json
 from seq2seq.model.build import build_model
 from seq2seq.model_card import model_card
 from seq2seq.scoring import Scorer, examples, training_batches
@@ -90,6 +90,9 @@ def run(config: Config) -> dict[str, Any]:
     threads = set_threads(config.training.threads)
     folder = RunFolder(config.run_dir, keep=config.training.keep_checkpoints)
     resumed = open_run_folder(folder, config)
+    state = load_training_state(resumed) if resumed else None
+    if state is not None and config.precision is Precision.auto:  # what the probe said at the start stays true
+        dtype = DTYPES[Precision(state.values["dtype"])]
 
     prepared = prepare(config, tokenizers=Tokenizers.load(resumed) if resumed else None)
     report_text(prepared)
@@ -122,8 +125,8 @@ def run(config: Config) -> dict[str, Any]:
         dtype=dtype,
         text=" ".join(source.fingerprint for source in prepared.corpus.train),
     )
-    if resumed:
-        trainer.load_state(load_training_state(resumed), read_weights(resumed), origin=str(resumed))
+    if resumed is not None and state is not None:
+        trainer.load_state(state, read_weights(resumed), origin=str(resumed))
         folder.truncate_metrics(trainer.position.step)
         say(f"going on from step {trainer.position.step:,} of {resumed}")
     else:
@@ -303,9 +306,10 @@ def main() -> None:
     if not flags:
         if not any(argument.startswith(("+recipe=", "data.train=")) for argument in arguments):
             print(list_recipes())
-            known = [argument.split("=")[0] for argument in arguments]
-            print(f"{PROGRAM}: error: no recipe and no data.train{' in ' + ' '.join(known) if known else ''}; for example "
-                  f"{PROGRAM} +recipe=wmt_small", file=sys.stderr)  # fmt: skip
+            print(
+                f"{PROGRAM}: error: no recipe and no data.train; for example {PROGRAM} +recipe=wmt_small",
+                file=sys.stderr,
+            )
             sys.exit(2)
         try:
             check("train", arguments)

@@ -17,10 +17,11 @@ from seq2seq.configure import check, register_schemas
 from seq2seq.errors import Seq2SeqError
 from seq2seq.train import run
 
+LANGUAGES = ["data.source_language=in", "data.target_language=out"]
 TINY = [
+    *LANGUAGES,
     "model=small", "model.encoder_layers=1", "model.decoder_layers=1", "model.dim=32", "model.num_heads=2",
-    "model.feed_forward_dim=64", "tokenizer.kind=characters", "tokenizer.vocab_size=null", "data.source_language=in",
-    "data.target_language=out", "training.batch_tokens=256", "training.threads=1", "training.tensorboard=false",
+    "model.feed_forward_dim=64", "tokenizer.kind=characters", "tokenizer.vocab_size=null", "training.batch_tokens=256", "training.threads=1", "training.tensorboard=false",
     "training.log_every=3", "decoding=greedy", "device=cpu", "precision=float32",
 ]  # fmt: skip
 
@@ -74,8 +75,11 @@ def figures(run_dir: Path) -> list[dict[str, object]]:
 
 
 def test_learns_to_reverse_digits(corpus: Path, tmp_path: Path) -> None:
-    more = ["training.steps=1000", "training.early_stopping=chrf", "training.learning_rate=4e-3", "training.warmup_steps=50", "training.schedule=linear",
-            "training.validate_every=500", "model.dropout=0", "model.embedding_dropout=0"]  # fmt: skip
+    more = [
+        "training.steps=1000", "training.early_stopping=chrf", "training.learning_rate=4e-3",
+        "training.warmup_steps=50", "training.schedule=linear", "training.validate_every=500", "model.dropout=0",
+        "model.embedding_dropout=0",
+    ]  # fmt: skip
     final = train(*arguments(corpus, tmp_path / "run", *more))
     assert final["corpus"] == "files"
     test = final["test"]
@@ -98,7 +102,13 @@ OPTIONS = {
 def test_going_on_equals_never_stopping(
     corpus: Path, tmp_path: Path, options: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    more = ["training.steps=20", "training.save_every=4", "training.validate_every=7", "training.warmup_steps=5", *options]
+    more = [
+        "training.steps=20",
+        "training.save_every=4",
+        "training.validate_every=7",
+        "training.warmup_steps=5",
+        *options,
+    ]
     train(*arguments(corpus, tmp_path / "whole", *more))
 
     from seq2seq.training.loop import Trainer
@@ -106,19 +116,19 @@ def test_going_on_equals_never_stopping(
     real, stops = Trainer._step, iter([3, 9, 10, 15])
     stop = next(stops)
 
-    class PowerLoss(Exception):
+    class PowerLossError(Exception):
         pass
 
     def step(self: Trainer, log: object) -> None:
         nonlocal stop
         if self.position.step == stop:
             stop = next(stops, -1)
-            raise PowerLoss
+            raise PowerLossError
         real(self, log)  # type: ignore[arg-type]
 
     monkeypatch.setattr(Trainer, "_step", step)
     for _ in range(4):
-        with pytest.raises(PowerLoss):
+        with pytest.raises(PowerLossError):
             train(*arguments(corpus, tmp_path / "cut", *more))
     train(*arguments(corpus, tmp_path / "cut", *more))
     assert_same(tmp_path / "whole" / "last", tmp_path / "cut" / "last")
@@ -218,7 +228,7 @@ def test_the_command_line_answers_in_sentences(tmp_path: Path) -> None:
     for overrides, sentence in (
         ([], "no recipe and no data.train"),
         (["+recipe=wmt_smal"], "did you mean wmt_small?"),
-        (["data.train=x", "data.valid=y", "data.source_language=a", "data.target_language=b", f"run_dir={tmp_path}/r"], "data.train"),
+        (["data.train=x", "data.valid=y", *LANGUAGES, f"run_dir={tmp_path}/r"], "data.train=x: no source file"),
     ):  # fmt: skip
         process = command(*overrides)
         output, errors = process.communicate(timeout=60)

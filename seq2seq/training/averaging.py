@@ -37,12 +37,17 @@ def mean_weights(checkpoints: Iterable[Weights]) -> dict[str, Tensor]:
 
     Args:
         checkpoints: the same names and shapes in each; at least one. Read one at a time.
+
+    Raises:
+        ValueError: there are none, or one has other names than the first.
     """
     sums: dict[str, Tensor] = {}
     types: dict[str, torch.dtype] = {}
     count = 0
     for weights in checkpoints:
         count += 1
+        if sums and weights.keys() != sums.keys():
+            raise ValueError(f"checkpoint {count} to average has other names of weights than the first")
         for name, tensor in weights.items():
             types[name] = tensor.dtype
             sums[name] = tensor.double() + sums[name] if name in sums else tensor.double()

@@ -145,13 +145,16 @@ class Trainer:
         """Everything that going on needs, beside the weights."""
         self._tick()
         self.position.interval = self._sums.values()
-        tensors = {f"optimizer/{name}": tensor for name, tensor in optimizer_tensors(self.optimizer, self.model).items()}
+        tensors = {
+            f"optimizer/{name}": tensor for name, tensor in optimizer_tensors(self.optimizer, self.model).items()
+        }
         if self.average is not None:
             tensors |= {f"average/{name}": tensor for name, tensor in self.average.weights.items()}
         tensors["random/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
-        return TrainingState(tensors, {**asdict(self.position), "scaler": self.scaler.state_dict(), "text": self.text})
+        settings = {"dtype": str(self.dtype).removeprefix("torch."), "text": self.text}
+        return TrainingState(tensors, {**asdict(self.position), **settings, "scaler": self.scaler.state_dict()})
 
     def load_state(self, state: TrainingState, weights: dict[str, Tensor], *, origin: str) -> None:
         """Go on from a checkpoint.
@@ -175,8 +178,8 @@ class Trainer:
         values = dict(state.values)
         if values.pop("text") != self.text:
             raise TrainingError(
-                f"{origin}: the training text has changed since this checkpoint was written; bring the old text back to "
-                "go on, or choose another run_dir to start anew."
+                f"{origin}: the training text has changed since this checkpoint was written; bring the old text back "
+                "to go on, or choose another run_dir to start anew."
             )
         self.scaler.load_state_dict(values.pop("scaler"))
         self.position = Position(**{name: values[name] for name in Position.__dataclass_fields__})
@@ -296,7 +299,10 @@ class Trainer:
         if settings.minutes is None:
             return position.step % settings.validate_every == 0
         share = position.seconds / (60 * settings.minutes)
-        return position.validations < settings.validations - 1 and share >= (position.validations + 1) / settings.validations
+        return (
+            position.validations < settings.validations - 1
+            and share >= (position.validations + 1) / settings.validations
+        )
 
     # ------------------------------------------------------------- progress
 

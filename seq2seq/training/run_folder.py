@@ -37,10 +37,6 @@ class RunFolder:
         self.metrics_lines = self.path / "metrics.jsonl"
         self.metrics = self.path / "metrics.json"
 
-    def is_used(self) -> bool:
-        """Whether some run has left a training state here."""
-        return any(True for _ in self._resumable())
-
     def name_when_older(self, step: int) -> Path:
         """Where last/ of this step goes when a newer one takes its name."""
         return self.path / "checkpoints" / f"step-{step}"
@@ -76,15 +72,18 @@ class RunFolder:
                 continue
             return folder, refused
         if refused:
-            raise CheckpointError(f"{self.path}: no checkpoint here is whole. {' '.join(refused)}")
+            raise CheckpointError(
+                f"{self.path}: no checkpoint here is whole. {' '.join(refused)} To start anew, choose another run_dir "
+                "or remove the folder."
+            )
         return None, refused
 
     def _resumable(self) -> Iterator[Path]:
         # A power loss between two renames can leave the newest under its temporary name, and the one before it
         # under .old: see files.whole_folder.
-        for folder in (self.last, *self.path.glob(".last.*.tmp"), *self.path.glob(".last.*.old"), *self.kept()):
-            if folder.is_dir() and (folder / "manifest.json").exists():
-                yield folder
+        remains = (*self.path.glob(".last.*.tmp"), *self.path.glob(".last.*.old"))
+        whole = (folder for folder in remains if (folder / "manifest.json").exists())  # it is written last
+        yield from (folder for folder in (self.last, *whole, *self.kept()) if folder.is_dir())
 
     def truncate_metrics(self, step: int) -> None:
         """Forget lines of metrics.jsonl beyond a step: the run is about to write them again."""
