@@ -1,4 +1,4 @@
-"""One encoder layer, one decoder layer, and the norms between their parts."""
+"""One encoder layer and one decoder layer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,21 +9,10 @@ from torch import Tensor, nn
 from seq2seq.model.attention import MultiHeadAttention
 from seq2seq.model.dropout import Dropout
 from seq2seq.model.feed_forward import FEED_FORWARDS
+from seq2seq.model.norm import NORMS
 from seq2seq.model.positions import Rotation
 from seq2seq.model.state import KeyValue, KeyValueCache
 
-
-def layer_norm(dim: int, *, bias: bool) -> nn.Module:
-    """Ba et al. 2016."""
-    return nn.LayerNorm(dim, eps=1e-5, bias=bias)
-
-
-def rms_norm(dim: int, *, bias: bool) -> nn.Module:
-    """Zhang and Sennrich 2019; it has no bias."""
-    return nn.RMSNorm(dim, eps=1e-6)
-
-
-NORMS: dict[str, Callable[..., nn.Module]] = {"layer_norm": layer_norm, "rms_norm": rms_norm}
 NORM_PLACEMENTS = ("pre", "post")
 
 

@@ -303,6 +303,37 @@ def test_dropout_acts_in_training_only_and_follows_torchs_seed() -> None:
         torch.testing.assert_close(logits(1), logits(2), rtol=0, atol=0)
 
 
+@pytest.mark.parametrize("positions", Positions)
+@pytest.mark.parametrize("norm", Norm)
+def test_autocast_to_bfloat16_stays_near_and_differentiable(positions: Positions, norm: Norm) -> None:
+    config = ModelConfig(
+        encoder_layers=2,
+        decoder_layers=2,
+        dim=16,
+        num_heads=4,
+        num_kv_heads=2,
+        feed_forward_dim=12,
+        max_length=16,
+        positions=positions,
+        norm=norm,
+        attention_dropout=0.1,
+        activation_dropout=0.1,
+        attention_window=3,
+    )
+    model = build_model(config, task=Task.translation, source_vocab_size=VOCAB, target_vocab_size=VOCAB)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        model(SOURCE_TOKENS, TARGET_TOKENS, source_mask=REAL).float().square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+    model.eval()
+    assert isinstance(model, EncoderDecoder)
+    with torch.no_grad():
+        expected = model(SOURCE_TOKENS, TARGET_TOKENS, source_mask=REAL)
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            state = model.start(SOURCE_TOKENS, source_mask=REAL)
+            logits = model.step(TARGET_TOKENS, state)
+    torch.testing.assert_close(logits.float(), expected[:, -1], rtol=0.1, atol=0.1)
+
+
 def test_parameters_are_counted_once() -> None:
     model = encoder_decoder(PLAIN)
     counts = num_parameters(model)
