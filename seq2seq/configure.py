@@ -103,7 +103,7 @@ def explain(error: Exception, overrides: Iterable[str], schema: type[Any]) -> st
         return _no_such_choice(group, choice)
     given = {override.partition("=")[0].lstrip("+~"): override for override in overrides}
     # Hydra's message says what it was doing; the OmegaConf error behind it says which key and why.
-    cause = error.__context__ if isinstance(error.__context__, OmegaConfBaseException) else error
+    cause = next((e for e in (error, error.__context__) if isinstance(e, OmegaConfBaseException)), error)
     key = str(getattr(cause, "full_key", None) or "")
     reason = (str(cause).splitlines() or [type(cause).__name__])[0].rstrip(".")
     if isinstance(cause, ConfigKeyError | ConfigAttributeError):

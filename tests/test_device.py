@@ -67,13 +67,33 @@ def test_precision_as_asked() -> None:
         resolve_precision(Precision.float16, CPU)
 
 
-@pytest.mark.parametrize(
-    ("bfloat16_seconds", "expected"), [(0.1, torch.bfloat16), (0.9, torch.float32), (100, torch.float32)]
-)
-def test_auto_asks_the_cpu(monkeypatch: pytest.MonkeyPatch, bfloat16_seconds: float, expected: torch.dtype) -> None:
-    seconds = {torch.bfloat16: bfloat16_seconds, torch.float32: 1.0}
-    monkeypatch.setattr(module, "_product_seconds", seconds.__getitem__)
+@pytest.mark.parametrize(("pays", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_auto_asks_the_cpu(monkeypatch: pytest.MonkeyPatch, pays: bool, expected: torch.dtype) -> None:
+    monkeypatch.setattr(module, "_bfloat16_pays", lambda: pays)
     assert resolve_precision(Precision.auto, CPU) == expected
+
+
+@pytest.mark.parametrize(
+    ("seconds", "pays"),
+    [
+        ([1.0, 0.4, 1.0, 0.4], True),
+        ([1.0, 0.6, 1.0, 0.6], False),  # faster, but not by enough
+        ([1.0, 9.0, 1.0, 0.4], True),  # something else was running
+        ([9.0, 0.4, 0.7, 0.4], False),
+    ],
+)
+def test_the_probe_compares_the_fastest_of_each(
+    monkeypatch: pytest.MonkeyPatch, seconds: list[float], pays: bool
+) -> None:
+    """`seconds`: of each product, float32 and bfloat16 in turn."""
+    clock = 0.0
+    times = []
+    for first, second in zip(seconds[::2], seconds[1::2], strict=True):
+        times += [clock, clock + first, clock + first + second]
+        clock = times[-1]
+    moments = iter(times)
+    monkeypatch.setattr(module.time, "perf_counter", lambda: next(moments))
+    assert module._bfloat16_pays.__wrapped__(size=2, repeats=2) == pays
 
 
 @pytest.mark.parametrize("native", [False, True])
@@ -83,10 +103,11 @@ def test_auto_on_a_gpu_wants_native_bfloat16(monkeypatch: pytest.MonkeyPatch, na
     assert resolve_precision(Precision.auto, torch.device("cuda")) == expected
 
 
-def test_the_probe_measures() -> None:
-    seconds = module._product_seconds(torch.float32, 16, 1)
-    assert 0 < seconds < 1
-    assert module._product_seconds(torch.float32, 16, 1) == seconds  # once a process
+def test_the_probe_runs_once_a_process() -> None:
+    module._bfloat16_pays.cache_clear()
+    first = resolve_precision(Precision.auto, CPU)
+    assert resolve_precision(Precision.auto, CPU) == first
+    assert module._bfloat16_pays.cache_info().misses == 1
 
 
 def test_autocast() -> None:

@@ -1,0 +1,51 @@
+import os
+import signal
+
+import pytest
+
+from seq2seq.training.interrupts import Interrupted, StopSignals
+
+
+def send(number: signal.Signals) -> None:
+    """A real signal to this process; Python's handler has run when this returns."""
+    os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(("number", "exit_code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_signal_is_remembered_until_somebody_asks(number: signal.Signals, exit_code: int) -> None:
+    with StopSignals() as signals:
+        signals.check()
+        assert signals.received is None
+        send(number)
+        assert signals.received == number
+        with pytest.raises(Interrupted, match=f"stopped by {number.name}") as caught:
+            signals.check()
+    assert caught.value.exit_code == exit_code
+
+
+def test_a_second_ctrl_c_does_not_wait() -> None:
+    with StopSignals() as signals:
+        send(signal.SIGINT)
+        with pytest.raises(KeyboardInterrupt):
+            send(signal.SIGINT)
+        assert signals.received == signal.SIGINT
+
+
+def test_a_second_sigterm_waits_like_the_first() -> None:
+    with StopSignals() as signals:
+        for number in (signal.SIGTERM, signal.SIGTERM, signal.SIGINT):
+            send(number)
+        assert signals.received == signal.SIGINT
+
+
+def test_handlers_come_back() -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    with StopSignals():
+        assert [signal.getsignal(number) for number in numbers] != before
+    assert [signal.getsignal(number) for number in numbers] == before
+    with pytest.raises(ValueError, match="in the block"), StopSignals():
+        raise ValueError("in the block")
+    assert [signal.getsignal(number) for number in numbers] == before
+    with pytest.raises(KeyboardInterrupt):
+        send(signal.SIGINT)
