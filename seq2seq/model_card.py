@@ -36,7 +36,7 @@ def model_card(config: Config, *, corpus: str, parameters: int, metrics: dict[st
         "",
         f"- corpus: `{corpus}`: {ABOUT_CORPUS[corpus]}",
         f"- training text: `{config.data.train}`",
-        f"- every setting: `config.json`; scores: `metrics.json`; checksums: `manifest.json`",
+        "- every setting: `config.json`; scores: `metrics.json`; checksums: `manifest.json`",
         "",
         "```python",
         "import seq2seq",

@@ -51,9 +51,7 @@ def held_out_batches(config: Config, text: TokenDataset | TokenStream) -> Iterat
     """Every token of a held-out text once, shortest sentences first."""
     batches: PairBatches | PackedBatches
     if isinstance(text, TokenStream):
-        batches = PackedBatches(
-            text, context=config.model.max_length, batch_tokens=4096, seed=0, shuffle=False
-        )
+        batches = PackedBatches(text, context=config.model.max_length, batch_tokens=4096, seed=0, shuffle=False)
     else:
         batches = PairBatches([text], batch_tokens=4096, seed=0, shuffle=False)
     plan = batches.epoch(0)
@@ -173,9 +171,7 @@ class Scorer:
         pairs = self.pairs(split)
         assert text is not None and pairs is not None
         characters = target_characters(self.config, (target for _, target in pairs))
-        return loss_of(
-            model, held_out_batches(self.config, text), characters=characters, dtype=self.dtype, check=check
-        )
+        return loss_of(model, held_out_batches(self.config, text), characters=characters, dtype=self.dtype, check=check)
 
     def _translator(self, model: nn.Module) -> Translator:
         return Translator(self.config, model, self.prepared.tokenizers)
@@ -222,7 +218,9 @@ def examples(config: Config, scorer: Scorer) -> Iterator[str]:
     outputs, pairs = scorer.outputs.get(split), scorer.pairs(split)
     if not outputs or not pairs:
         return
-    for index in sorted(random.Random(config.seed).sample(range(len(pairs)), min(config.training.sample_lines, len(pairs)))):
+    for index in sorted(
+        random.Random(config.seed).sample(range(len(pairs)), min(config.training.sample_lines, len(pairs)))
+    ):
         source, reference = pairs[index]
         yield f"source       {source}"
         yield f"reference    {reference}"

@@ -21,7 +21,8 @@ LANGUAGES = ["data.source_language=in", "data.target_language=out"]
 TINY = [
     *LANGUAGES,
     "model=small", "model.encoder_layers=1", "model.decoder_layers=1", "model.dim=32", "model.num_heads=2",
-    "model.feed_forward_dim=64", "tokenizer.kind=characters", "tokenizer.vocab_size=null", "training.batch_tokens=256", "training.threads=1", "training.tensorboard=false",
+    "model.feed_forward_dim=64", "tokenizer.kind=characters", "tokenizer.vocab_size=null", "training.batch_tokens=256",
+    "training.threads=1", "training.tensorboard=false",
     "training.log_every=3", "decoding=greedy", "device=cpu", "precision=float32",
 ]  # fmt: skip
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sacrebleu.metrics import BLEU, CHRF
 
@@ -28,6 +29,23 @@ class Score:
         return f"{self.name} {self.value:.2f}{interval}  {self.signature}"
 
 
+class _PlainFloats:
+    """sacreBLEU mixes Python's and numpy's floats, and the mean over its resamples then fails on small texts."""
+
+    def _compute_score_from_stats(self, stats: list[int]) -> Any:
+        result = super()._compute_score_from_stats(stats)  # type: ignore[misc]
+        result.score = float(result.score)
+        return result
+
+
+class _Bleu(_PlainFloats, BLEU):  # type: ignore[misc]
+    pass
+
+
+class _Chrf(_PlainFloats, CHRF):  # type: ignore[misc]
+    pass
+
+
 RESAMPLES = 1000
 
 
@@ -45,12 +63,12 @@ def bleu(
     Raises:
         ValueError: the two have different lengths or are empty.
     """
-    return _score("BLEU", BLEU(tokenize=tokenize), hypotheses, references, bootstrap)
+    return _score("BLEU", _Bleu(tokenize=tokenize), hypotheses, references, bootstrap)
 
 
 def chrf(hypotheses: Sequence[str], references: Sequence[str], *, bootstrap: bool = False) -> Score:
     """chrF2 (Popović 2015); arguments as `bleu`."""
-    return _score("chrF", CHRF(), hypotheses, references, bootstrap)
+    return _score("chrF", _Chrf(), hypotheses, references, bootstrap)
 
 
 def _score(

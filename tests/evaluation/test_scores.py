@@ -123,3 +123,10 @@ def test_wrong_arguments(metric: type[Score]) -> None:
         metric(["a"], REFERENCES)
     with pytest.raises(ValueError, match="no hypotheses to score"):
         metric([], [])
+
+
+def test_an_interval_of_a_few_lines_of_which_some_score_nothing() -> None:
+    hypotheses = ["a b c d e", "x", "", "a b c d f"]
+    references = ["a b c d e", "y", "z", "a b c d e"]
+    for metric in (bleu, chrf):
+        assert metric(hypotheses, references, bootstrap=True).confidence is not None
