@@ -10,7 +10,7 @@ from seq2seq.config import DataConfig, Documents, Task, WhenOffline
 from seq2seq.data.cache import cache_folder, key_of
 from seq2seq.data.files import Columns, JsonLinesFile, Pair, PairedFiles, TextFile, TextSource, TsvFile
 from seq2seq.data.hub import HubUnreachableError, open_hub
-from seq2seq.data.offline import OfflineEnglish, sample_text
+from seq2seq.data.offline import english_text, sample_text
 from seq2seq.errors import DataError
 
 HUB = "hub:"
@@ -221,7 +221,7 @@ def _stand_in(config: DataConfig, *, task: Task, reason: HubUnreachableError) ->
         return text if config.max_pairs is None else FirstPairs(text, config.max_pairs)
 
     if task is Task.language_modelling:
-        text = limited(OfflineEnglish(whole=config.documents is Documents.file))
+        text = limited(english_text(whole=config.documents is Documents.file, cache=cache_folder(config)))
         notice = f"{reason} Training on English text that comes with Python instead ({text.name}); {forbid}"
         corpus = _corpus(config, [text], None, None, name="sample")
     else:
@@ -242,7 +242,7 @@ def _stand_in(config: DataConfig, *, task: Task, reason: HubUnreachableError) ->
 
 def _sample(config: DataConfig, *, task: Task, split: str, key: str) -> TextSource:
     if task is Task.language_modelling:
-        return OfflineEnglish(whole=config.documents is Documents.file)
+        return english_text(whole=config.documents is Documents.file, cache=cache_folder(config))
     languages = config.source_language, config.target_language
     if task is not Task.translation or set(languages) != {"en", "de"}:
         raise DataError(

@@ -159,7 +159,8 @@ def _remote_rows(
         raise HubUnreachableError(f"{asked}: the Hugging Face hub cannot be reached ({reason}).")
     # Told to stay offline, `datasets` may still have the files from an earlier download, which it cannot stream.
     streaming = streaming and not forbidden
-    say(f"{asked}: {'reading from' if streaming else 'downloading from'} the Hugging Face hub.")
+    if not forbidden:
+        say(f"{asked}: {'reading from' if streaming else 'downloading from'} the Hugging Face hub.")
     with _told(asked):
         import datasets
 

@@ -1,13 +1,12 @@
 """Text that is always at hand: the embedded sample corpus, and English that every Python installation carries."""
 
 import ast
-import hashlib
 import importlib
 import inspect
+import sys
 import sysconfig
 import warnings
 from collections.abc import Iterator
-from functools import cached_property
 from pathlib import Path
 
 from seq2seq.data import sample_corpus
@@ -15,6 +14,7 @@ from seq2seq.data.cache import key_of
 from seq2seq.data.files import Pair, TextSource, hash_files
 from seq2seq.data.text_cache import kept
 
+ENGLISH = "Python's help topics and docstrings"
 ENGLISH_CHARACTERS = 1_100_000
 """Size of the offline English text, about that of tinyshakespeare."""
 
@@ -39,39 +39,20 @@ def sample_text(split: str, *, reverse: bool = False, cache: Path) -> TextSource
     return kept(cache / "sample" / f"{file}.arrow", pairs, name=name, total=sample_corpus.SIZES[split])
 
 
-class OfflineEnglish:
+def english_text(*, whole: bool, cache: Path) -> TextSource:
     """English prose of the Python installation: the language reference's help topics, then the library's docstrings.
 
     Args:
-        whole: yield lines with their line breaks, to be joined; else without.
+        whole: lines keep their line breaks, to be joined; else not.
+        cache: the cache folder; collecting takes seconds, so it is done once for each Python version.
     """
 
-    name = "Python's help topics and docstrings"
+    def pairs() -> Iterator[Pair]:
+        for line in offline_english().split("\n"):
+            yield "", line + "\n" if whole else line
 
-    def __init__(self, *, whole: bool) -> None:
-        self.whole = whole
-
-    @cached_property
-    def _text(self) -> str:
-        return offline_english()
-
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the text, which differs between Python versions, and of how it is cut."""
-        return f"{hashlib.sha256(self._text.encode()).hexdigest()} {self.whole}"
-
-    def __iter__(self) -> Iterator[Pair]:
-        """Lines."""
-        for line in self._text.split("\n"):
-            yield "", line + "\n" if self.whole else line
-
-    def where(self, index: int) -> str:
-        """The line's number."""
-        return f"{self.name}, line {index + 1}"
-
-    def fraction(self) -> float | None:
-        """Unknown; it is read at once."""
-        return None
+    file = key_of(python=sys.version, characters=ENGLISH_CHARACTERS, whole=whole)
+    return kept(cache / "sample" / f"{file}.arrow", pairs, name=ENGLISH, total=None)
 
 
 def offline_english() -> str:
