@@ -168,7 +168,7 @@ class Translator:
         """
         self._check_task(Task.translation)
         settings = self.settings(decoding, **changes)
-        seed = changes.get("seed", DEFAULT_SEED)
+        seed = DEFAULT_SEED if changes.get("seed") is None else changes["seed"]
 
         def solve(pieces: Sequence[Piece]) -> tuple[list[list[Hypothesis]], list[float]]:
             return self._search(pieces, settings, seed=seed)
@@ -247,7 +247,7 @@ class Translator:
         # Where tokens cannot end in a space, the next word brings the one that the prompt ends in.
         doubled = prompt.endswith(" ") and not tokenizer.normalise(prompt).endswith(" ")
         forbidden = FORBIDDEN if of_lines else (*FORBIDDEN, EOS)
-        seed = changes.get("seed", DEFAULT_SEED)
+        seed = DEFAULT_SEED if changes.get("seed") is None else changes["seed"]
         return self._generate(tokens, settings, forbidden=forbidden, seed=(seed, sample), skip_space=doubled)
 
     def _generate(

@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -18,7 +19,11 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, *, late_epilog: Callable[[], str] | None = None, **arguments: Any) -> None:
         super().__init__(
-            **{"formatter_class": argparse.RawDescriptionHelpFormatter, "allow_abbrev": False, **arguments}
+            **{
+                "formatter_class": functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=32),
+                "allow_abbrev": False,
+                **arguments,
+            }
         )
         self._late_epilog = late_epilog
 

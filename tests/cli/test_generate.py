@@ -1,0 +1,82 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from seq2seq.cli.main import main
+
+Make = Callable[..., Path]
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tiny_checkpoint: Make) -> Path:
+    return tiny_checkpoint("language_modelling", max_length=16, documents="file")
+
+
+@pytest.fixture
+def written(checkpoint: Path, capfdbinary: pytest.CaptureFixture[bytes]) -> Callable[..., str]:
+    def run(*options: str, prompt: str = "the dog", code: int = 0) -> str:
+        arguments = ["generate", "--ckpt", str(checkpoint), "--prompt", prompt, "--threads", "1", *options]
+        assert main(arguments) == code
+        captured = capfdbinary.readouterr()
+        return (captured.out if code == 0 else captured.err).decode()
+
+    return run
+
+
+def test_the_prompt_goes_on(written: Callable[..., str]) -> None:
+    text = written("--search", "greedy", "--max-new-tokens", "30")
+    assert text.startswith("the dog") and text.endswith("\n") and len(text) == len("the dog") + 30 + 1
+    assert written("--search", "greedy", "--max-new-tokens", "30", "--no-prompt") == text.removeprefix("the dog")
+    assert len(written("--search", "beam", "--beam-size", "2", "--max-new-tokens", "30")) == len(text)
+
+
+def test_samples(written: Callable[..., str]) -> None:
+    options = ["--search", "sample", "--temperature", "5", "--max-new-tokens", "12"]
+    text = written(*options, "--num-samples", "3", "--seed", "2")
+    samples = [sample.strip("\n") for sample in text.split("\n---\n")]
+    assert len(set(samples)) == 3 and all(sample.startswith("the dog") for sample in samples)
+    assert written(*options, "--seed", "2").strip("\n") == samples[0]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--search", "greedy", "--num-samples", "2"], "--num-samples has no effect without --search sample"),
+        (["--search", "greedy", "--top-k", "2"], "top_k has no effect with search=greedy"),
+        (["--min-length", "5"], "min_length has no effect: this model was trained on whole files"),
+        (["--max-new-tokens", "0"], "max_new_tokens (0) must be at least 1"),
+    ],
+)
+def test_what_is_refused(written: Callable[..., str], options: list[str], message: str) -> None:
+    text = written(*options, code=2)
+    assert text.startswith("seq2seq generate: error: ") and message in text and text.count("\n") == 1
+
+
+def test_an_empty_prompt_cannot_be_left_out(written: Callable[..., str]) -> None:
+    assert "--no-prompt has no effect without --prompt" in written("--no-prompt", prompt="", code=2)
+
+
+def test_a_translation_model_is_refused(tiny_checkpoint: Make, capfd: pytest.CaptureFixture[str]) -> None:
+    assert main(["generate", "--ckpt", str(tiny_checkpoint()), "--prompt", "x"]) == 2
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "seq2seq generate: error: This model translates: use translate.\n")
+
+
+def test_text_is_written_as_it_is_made_and_stops_at_ctrl_c(checkpoint: Path) -> None:
+    command = [sys.executable, "-m", "seq2seq.cli.main", "generate", "--ckpt", str(checkpoint), "--prompt", "the dog",
+               "--search", "sample", "--max-new-tokens", "100000000", "--threads", "1"]  # fmt: skip
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout and process.stderr
+        assert process.stdout.read(20).startswith(b"the dog")
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        process.stdout.read()
+        assert process.wait(30) == 130
+        assert process.stderr.read() == b"seq2seq generate: stopped.\n"
