@@ -24,14 +24,15 @@ Every command takes its configuration from the checkpoint folder; nothing outsid
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`seq2seq`: the exit code."""
-    parser = Parser(prog="seq2seq", description=DESCRIPTION)
+    summaries = "\n".join(f"  {name:<10} {summary}" for name, (_, summary) in COMMANDS.items())
+    parser = Parser(prog="seq2seq", description=f"{DESCRIPTION}\n\n{summaries}")
     parser.add_argument("--version", action="version", version=f"seq2seq {__version__}")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-    for name, (command, summary) in COMMANDS.items():
+    commands = parser.add_subparsers(
+        dest="command", required=True, metavar="COMMAND", help="seq2seq COMMAND --help says more"
+    )
+    for name, (command, _) in COMMANDS.items():
         late_epilog = translation.epilog if command is translation else None
-        command.add_arguments(
-            commands.add_parser(name, help=summary, description=command.DESCRIPTION, late_epilog=late_epilog)
-        )
+        command.add_arguments(commands.add_parser(name, description=command.DESCRIPTION, late_epilog=late_epilog))
     parsed = parser.parse_args(arguments)
     command, _ = COMMANDS[parsed.command]
     program = f"seq2seq {parsed.command}"
