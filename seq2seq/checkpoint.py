@@ -147,11 +147,17 @@ def verify(folder: str | Path) -> None:
     """
     folder = Path(folder)
     manifest = _read_json(folder, "manifest.json")
+    if missing := {"config.json", "model.safetensors", "metrics.json"} - manifest.keys():
+        raise CheckpointError(f"{folder}: manifest.json does not list {min(missing)}; use another checkpoint.")
     for name, checksum in manifest.items():
         path = folder / name
         if not path.is_file():
             raise CheckpointError(f"{folder}: {name} is missing; use another checkpoint of the run.")
-        if sha256(path) != checksum:
+        try:
+            found = sha256(path)
+        except OSError as error:
+            raise CheckpointError(f"{folder}: {name} cannot be read ({error.strerror or error}).") from error
+        if found != checksum:
             raise CheckpointError(f"{folder}: {name} is damaged (its checksum differs); use another checkpoint.")
 
 

@@ -162,8 +162,14 @@ def run(config: Config) -> dict[str, Any]:
         metrics={"step": trainer.position.best_step, **final},
         card=model_card(config, corpus=prepared.corpus_name, parameters=parameters, metrics=final),
     )
-    write_json(folder.metrics, final)
-    draw_curves(folder.metrics_lines, folder.path / "curves.png")
+    try:
+        write_json(folder.metrics, final)
+        draw_curves(folder.metrics_lines, folder.path / "curves.png")
+    except OSError as error:
+        raise TrainingError(
+            f"{folder.path}: the final scores and curves could not be written ({error.strerror or error}); the "
+            "checkpoints are whole. Make room and start the same command again."
+        ) from error
     report_result(config, scorer, final, folder)
     return final
 

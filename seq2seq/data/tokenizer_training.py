@@ -91,6 +91,7 @@ def _learned(config: TokenizerConfig, corpus: Corpus, *, side: _Side, task: Task
         side=side.value,
         task=task.value,
         documents=corpus.documents.value,
+        exact=corpus.notice is None,
     )
     pieces = side is not _Side.labels and config.kind in (TokenizerKind.unigram, TokenizerKind.bpe)
     path = folder / f"{key}{'.model' if pieces else '.json'}"
@@ -104,7 +105,9 @@ def _learned(config: TokenizerConfig, corpus: Corpus, *, side: _Side, task: Task
     if side is _Side.labels:
         tokenizer = _labels(sources, per_word=task is Task.tagging)
     elif pieces:
-        tokenizer = _train_pieces(config, sources, side=side, documents=corpus.documents)
+        # A stand-in for the corpus that was asked for may fill less than the size chosen for that.
+        exact = corpus.notice is None
+        tokenizer = _train_pieces(config, sources, side=side, documents=corpus.documents, exact=exact)
     else:
         characters: set[str] = set()
         for text in _texts(sources, side):
@@ -119,9 +122,9 @@ def _learned(config: TokenizerConfig, corpus: Corpus, *, side: _Side, task: Task
 
 
 def _train_pieces(
-    config: TokenizerConfig, sources: list[TextSource], *, side: _Side, documents: Documents
+    config: TokenizerConfig, sources: list[TextSource], *, side: _Side, documents: Documents, exact: bool
 ) -> SentencePieceTokenizer:
-    """Train SentencePiece on lines spread evenly over the text."""
+    """Train SentencePiece on lines spread evenly over the text; unless `exact`, the vocabulary may be smaller."""
     count = -(-config.training_lines // 2) if side is _Side.both else config.training_lines
     lines = _sample(sources, side, count)
     if not lines:
@@ -138,6 +141,7 @@ def _train_pieces(
             model_writer=model,
             model_type=config.kind.value,
             vocab_size=config.vocab_size,
+            hard_vocab_limit=exact,
             character_coverage=config.character_coverage,
             byte_fallback=config.byte_fallback,
             user_defined_symbols=[*line_break, *(symbol.replace(" ", SPACE) for symbol in config.user_symbols)],
@@ -155,7 +159,10 @@ def _train_pieces(
         )
     except RuntimeError as error:
         raise _explained(error, config, sources) from error
-    return SentencePieceTokenizer(model.getvalue())
+    tokenizer = SentencePieceTokenizer(model.getvalue())
+    if config.vocab_size is not None and tokenizer.vocab_size < config.vocab_size:
+        say(f"the text fills {tokenizer.vocab_size:,} entries of the vocabulary, not {config.vocab_size:,}")
+    return tokenizer
 
 
 def _explained(error: RuntimeError, config: TokenizerConfig, sources: list[TextSource]) -> DataError:
