@@ -55,7 +55,8 @@ def search(
     Args:
         model: what predicts, in evaluation mode.
         state: made by the model's `start`, one row for each of prompt's; it is used up.
-        prompt: ids before the first new token, (rows, prompt_length); a translation's is the start token alone.
+        prompt: ids before the first new token, (rows, prompt_length), on the model's device; a translation's is the
+            start token alone.
         config: which search, and its settings.
         eos_id: the end token.
         forbidden_ids: tokens never written (padding, start, unknown).

@@ -44,12 +44,13 @@ def beam_search(
 
     A beam of one is greedy search: once its only hypothesis has ended, nothing is left to follow.
 
-    Same as Hugging Face `generate` with num_beams=beam_size, early_stopping="never", max_new_tokens=max_length,
-    min_new_tokens=min_length, bad_words_ids=forbidden_ids (each in a list) and, for `average`, length_penalty=alpha,
-    0 for `none`; it has no `gnmt`. Differences: it keeps num_beams finished ones and goes on while any of them might be
-    displaced (the first n_best are the same); its defaults are early_stopping=False, which stops at a guess, and
-    a forced end token at the maximum length in Marian's configurations (forced_eos_token_id), where ours are cut and
-    say so; it decides in float32 whatever the model computes in.
+    Same tokens as Hugging Face `generate` with num_beams=beam_size, num_return_sequences=n_best,
+    early_stopping="never", max_new_tokens=max_length, min_new_tokens=min_length, bad_words_ids=forbidden_ids (each in
+    a list), forced_eos_token_id=None and length_penalty=alpha for `average`, 0 for `none` (`gnmt` is not there). By
+    default it differs: early_stopping=False bounds a live hypothesis by its present length, so that a longer winner
+    may be missed, and True stops at the first num_beams that end; configurations of Marian force the end token at
+    the maximum length, where ours is cut and says so. It also keeps num_beams finished ones and goes on while any of
+    them might be displaced (the first n_best are the same), and decides in float32 whatever the model computes in.
 
     Args:
         model: what predicts.
@@ -111,11 +112,11 @@ def beam_search(
         live = places[:, :beam_size]
         at_limit = limits[active] == length
 
-        closing = ends & may_end
+        closing, margins = ends & may_end, _margins(values, ends, live_values)
         if at_limit.any():
-            # All, though no more than beam_size can be kept: the surplus shows how narrowly it was not.
+            # All end, though no more than beam_size can be kept: the surplus shows how narrowly it was not.
             cut = torch.from_numpy(at_limit).to(device)
-            closing[cut] = values[cut] > NEVER
+            closing[cut], margins[cut] = values[cut] > NEVER, math.inf
         if closing.any():
             rows = closing.nonzero()[:, 0].tolist()
             for row, *candidate in zip(rows, *(x[closing].tolist() for x in (values, parents, words)), strict=True):
@@ -123,11 +124,12 @@ def beam_search(
             to_beat = scores.new_tensor([finished[sentence].to_beat for sentence in active])
 
         parents, words = parents.gather(1, live), words.gather(1, live)
-        trail.add(active, parents, words, np.where(at_limit, math.inf, _margins(values, ends, live_values)))
+        trail.add(active, parents, words, margins)
         bound = live_values[:, 0] / last_penalty
         done = (bound <= to_beat).cpu().numpy() | at_limit
-        going_on = torch.from_numpy(np.flatnonzero(~done)).to(device)
+        going_on = torch.arange(len(active), device=device)
         if done.any():
+            going_on = going_on[torch.from_numpy(~done).to(device)]
             for row in np.flatnonzero(done & ~at_limit):
                 finished[active[row]].stop(float(bound[row]))
             active = active[~done]
@@ -142,7 +144,7 @@ def beam_search(
     return trail.result(finished, eos_id)
 
 
-def _margins(values: Tensor, ends: Tensor, live_values: Tensor) -> NDArray[np.float64]:
+def _margins(values: Tensor, ends: Tensor, live_values: Tensor) -> Tensor:
     """By how much each sentence's step could have gone another way, in nats.
 
     Two decisions: which hypotheses live on, and which end tokens are among the first beam_size.
@@ -158,8 +160,7 @@ def _margins(values: Tensor, ends: Tensor, live_values: Tensor) -> NDArray[np.fl
     missed = values[:, beam_size - 1] - values.masked_fill(~ends, NEVER)[:, beam_size:].amax(dim=1)
     # Not a number: minus infinity against itself, nothing against nothing.
     gaps = torch.stack([lived, ended, missed]).nan_to_num(nan=math.inf, posinf=math.inf)
-    margins: NDArray[np.float64] = gaps.amin(dim=0).cpu().numpy()
-    return margins
+    return gaps.amin(dim=0)
 
 
 class _Candidate(NamedTuple):
@@ -213,10 +214,10 @@ class _Trail:
     """Which hypotheses lived on from which, step by step: what their tokens can be read from."""
 
     def __init__(self) -> None:
-        self.steps: list[tuple[NDArray[np.int64], Tensor, Tensor, NDArray[np.float64]]] = []
+        self.steps: list[tuple[NDArray[np.int64], Tensor, Tensor, Tensor]] = []
 
-    def add(self, sentences: NDArray[np.int64], parents: Tensor, words: Tensor, margins: NDArray[np.float64]) -> None:
-        """Note a step: numbers of the sentences, and of each the (sentences, beams) parents and tokens."""
+    def add(self, sentences: NDArray[np.int64], parents: Tensor, words: Tensor, margins: Tensor) -> None:
+        """Note a step of these sentences: parents and words (sentences, beams), margins (sentences,)."""
         self.steps.append((sentences, parents, words, margins))
 
     def result(self, finished: list[_Finished], eos_id: int) -> SearchResult:
@@ -229,7 +230,7 @@ class _Trail:
         for step, (sentences, step_parents, step_words, margin) in enumerate(self.steps):
             parents[step, sentences] = step_parents.cpu().numpy()
             words[step, sentences] = step_words.cpu().numpy()
-            margins[sentences] = np.minimum(margins[sentences], margin)
+            margins[sentences] = np.minimum(margins[sentences], margin.cpu().numpy())
 
         def hypothesis(sentence: int, score: float, length: int, last: _Candidate) -> Hypothesis:
             tokens, beam = [last.token], last.parent

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from seq2seq.config import LengthNormalisation
+from seq2seq.errors import DecodingError
 
 FORMULAS: dict[LengthNormalisation, str] = {
     LengthNormalisation.gnmt: "score = log_prob / ((5 + length) / 6) ** alpha  (Wu et al. 2016, equation 14)",
@@ -29,10 +30,14 @@ def penalty_table(longest: int, *, normalisation: LengthNormalisation, alpha: fl
 
     Raises:
         ValueError: alpha is below 0, which would reward stopping early beyond what probability does.
+        DecodingError: alpha is so large that a penalty is no number any more.
     """
-    if alpha < 0:
+    if not alpha >= 0:
         raise ValueError(f"length_penalty ({alpha}) must be 0 or more")
-    return [1.0, *(PENALTIES[normalisation](length, alpha) for length in range(1, longest + 1))]
+    try:
+        return [1.0, *(PENALTIES[normalisation](length, alpha) for length in range(1, longest + 1))]
+    except OverflowError:
+        raise DecodingError(f"length_penalty ({alpha}) is too large; 0 to 2 are usual.") from None
 
 
 def row_limits(max_length: int | Sequence[int] | Tensor, rows: int) -> list[int]:

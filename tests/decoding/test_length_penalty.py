@@ -3,6 +3,7 @@ import torch
 
 from seq2seq.config import LengthNormalisation
 from seq2seq.decoding.length_penalty import FORMULAS, PENALTIES, penalty_table, row_limits
+from seq2seq.errors import DecodingError
 
 
 def test_every_kind_has_a_penalty_and_a_formula():
@@ -24,6 +25,11 @@ def test_wu_et_al_2016_equation_14():
     table = penalty_table(7, normalisation=LengthNormalisation.gnmt, alpha=0.5)
     assert table[1] == 1
     assert table[7] == pytest.approx(2**0.5)
+
+
+def test_an_alpha_beyond_all_numbers_is_named():
+    with pytest.raises(DecodingError, match="length_penalty.*too large"):
+        penalty_table(50, normalisation=LengthNormalisation.average, alpha=1e4)
 
 
 def test_limits_of_rows():
