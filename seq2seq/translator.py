@@ -91,7 +91,8 @@ def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -
     Args:
         folder: a checkpoint folder, or a run folder with best/ (or else last/) in it.
         device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto, float32, bfloat16 or float16: the number format of weights and activations.
+        precision: auto, float32, bfloat16 or float16: the number format of weights and activations. auto is float32 on
+            a CPU, where it is the fastest on most and always the one that keeps lines independent of each other.
 
     Raises:
         CheckpointError: the folder is not a checkpoint or is damaged.
@@ -99,7 +100,10 @@ def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -
     """
     try:
         place = resolve_device(device)
-        dtype = resolve_precision(Precision(precision), place)
+        wanted = Precision(precision)
+        if wanted is Precision.auto and place.type == "cpu":
+            wanted = Precision.float32
+        dtype = resolve_precision(wanted, place)
     except RuntimeError:
         raise ConfigError(f"device ({device}) must be auto, cpu, cuda, cuda:N or mps.") from None
     except ValueError:

@@ -52,8 +52,8 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--precision",
         default="auto",
         choices=[kind.value for kind in Precision],
-        help="number format of weights and activations; auto: bfloat16 where the hardware is faster with it, else "
-        "float32, with which a line's output does not depend on its neighbours (default: auto)",
+        help="number format of weights and activations; auto: bfloat16 on GPUs that have it, else float32; only with "
+        "float32 a line's output never depends on its neighbours (default: auto)",
     )
     group.add_argument(
         "--threads", type=at_least_one, metavar="N", help="CPU threads (default: every core this process may use)"
