@@ -1,5 +1,6 @@
 """The laws of the models, over every combination of attention, positions, norm, placement and feed-forward."""
 
+import copy
 import itertools
 from functools import cache
 
@@ -332,6 +333,51 @@ def test_autocast_to_bfloat16_stays_near_and_differentiable(positions: Positions
             state = model.start(SOURCE_TOKENS, source_mask=REAL)
             logits = model.step(TARGET_TOKENS, state)
     torch.testing.assert_close(logits.float(), expected[:, -1], rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize("positions", [Positions.rotary, Positions.alibi])
+def test_the_whole_model_compiles_into_one_graph(positions: Positions) -> None:
+    config = ModelConfig(
+        encoder_layers=1,
+        decoder_layers=1,
+        dim=16,
+        num_heads=4,
+        feed_forward_dim=12,
+        max_length=16,
+        positions=positions,
+        norm=Norm.rms_norm,
+        attention_dropout=0.1,
+        attention_window=3,
+    )
+    model = build_model(config, task=Task.translation, source_vocab_size=VOCAB, target_vocab_size=VOCAB)
+    compiled = torch.compile(model, backend="eager", fullgraph=True)
+    compiled(SOURCE_TOKENS, TARGET_TOKENS, source_mask=REAL).sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+    model.eval()
+    logits = compiled(SOURCE_TOKENS, TARGET_TOKENS, source_mask=REAL)
+    torch.testing.assert_close(logits, model(SOURCE_TOKENS, TARGET_TOKENS, source_mask=REAL), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+@pytest.mark.parametrize("attention", ATTENTIONS)
+@pytest.mark.parametrize("positions", Positions)
+def test_a_gpu_agrees_with_the_cpu(attention: str, positions: Positions) -> None:
+    combination = (attention, positions, Norm.rms_norm, NormPlacement.pre, FeedForward.swiglu)
+    model = copy.deepcopy(encoder_decoder(combination)).float()
+    mask = REAL.clone()
+    mask[1] = False
+    expected = model(SOURCE_TOKENS, TARGET_TOKENS, source_mask=mask)
+    model = model.cuda()
+    on_gpu = [tensor.cuda() for tensor in (SOURCE_TOKENS, TARGET_TOKENS, mask)]
+    logits = model(on_gpu[0], on_gpu[1], source_mask=on_gpu[2])
+    torch.testing.assert_close(logits.cpu(), expected, rtol=1e-3, atol=1e-3)
+    logits.square().sum().backward()
+    assert all(parameter.grad is not None and parameter.grad.isfinite().all() for parameter in model.parameters())
+    state = model.start(on_gpu[0], source_mask=on_gpu[2])
+    state.select(torch.arange(BATCH, device="cuda").repeat_interleave(2))
+    stepped = model.step(on_gpu[1].repeat_interleave(2, 0), state)
+    torch.testing.assert_close(stepped.cpu(), expected[:, -1].repeat_interleave(2, 0), rtol=1e-3, atol=1e-3)
 
 
 def test_parameters_are_counted_once() -> None:
