@@ -256,12 +256,3 @@ def embed(tokens: Tensor, embedding: nn.Embedding, scale: float) -> Tensor:
     """Vectors of token ids, scaled: (batch, length) -> (batch, length, dim)."""
     x: Tensor = embedding(tokens)
     return x if scale == 1.0 else x * scale
-
-
-def num_parameters(model: nn.Module) -> dict[str, int]:
-    """Parameters by part (the first level of names) and in "total"; a shared one counts once, at its first name."""
-    counts: dict[str, int] = {}
-    for name, parameter in model.named_parameters():
-        part = name.split(".")[0]
-        counts[part] = counts.get(part, 0) + parameter.numel()
-    return {**counts, "total": sum(counts.values())}
