@@ -157,6 +157,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     try:
+        if min(options.max_lines, options.held_out) < 1:
+            raise ValueError("--max-lines and --held-out must be at least 1")
         rows = prepare(
             {"train": options.train, "valid": options.valid, "test": options.test},
             seed=options.seed,
