@@ -51,7 +51,8 @@ class _RMSNorm(torch.autograd.Function):
         mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
         reciprocal = mean_square.add_(eps).rsqrt_()
         ctx.save_for_backward(x, reciprocal, weight)
-        return (x * reciprocal).mul_(weight)
+        normed: Tensor = (x * reciprocal).mul_(weight)
+        return normed
 
     @staticmethod
     @once_differentiable
