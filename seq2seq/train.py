@@ -3,6 +3,7 @@
 `run` is the table of contents: text, tokenizers and ids; batches; model; training loop; scores.
 """
 
+import errno
 import json
 import os
 import shlex
@@ -54,6 +55,9 @@ WATCHED = {
     Task.tagging: "accuracy",
 }
 """The metric that decides what is best, where training.early_stopping names none."""
+
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO)
+"""Faults of a disk, not of the program."""
 
 FREE_TO_CHANGE = {
     "run_dir",
@@ -292,6 +296,11 @@ def _hydra_main(composed: DictConfig) -> None:
         run(checked(composed))
     except Seq2SeqError as error:
         sys.exit(fail(PROGRAM, error))
+    except OSError as error:
+        if error.errno not in DISK_ERRORS:
+            raise
+        reason = f"{error.filename or 'run_dir'}: {error.strerror}. What was saved is whole; make room or mend the "
+        sys.exit(fail(PROGRAM, TrainingError(f"{reason}permissions, then start the same command again.")))
     except Interrupted as stop:
         again = shlex.join(["python", "-m", "seq2seq.train", *sys.argv[1:]])
         say(f"\n{stop}; everything is saved. Go on with the same command:\n  {again}")
