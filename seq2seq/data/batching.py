@@ -188,8 +188,8 @@ class PackedBatches:
         for length in self.stream.part_lengths:
             predicted = max(length - 1, 0)
             # A random start only where a whole block is left behind it.
-            phases.append(int(generator.integers(min(self.context, max(predicted - self.context + 1, 1))))
-                          if self.shuffle else 0)
+            choices = min(self.context, max(predicted - self.context + 1, 1)) if self.shuffle else 1
+            phases.append(int(generator.integers(choices)))
             blocks = (predicted - phases[-1]) / self.context
             counts.append(int(blocks) if self.shuffle and blocks >= 1 else int(np.ceil(blocks)))
         firsts = np.cumsum([0, *counts])
@@ -218,9 +218,7 @@ def _checked(weights: Sequence[float] | None, corpora: int) -> list[float]:
     return [1.0] * corpora if weights is None else list(weights)
 
 
-def _weighted(
-    sizes: Sequence[int], weights: Sequence[float], *, epoch: int, seed: int, shuffle: bool
-) -> Indices:
+def _weighted(sizes: Sequence[int], weights: Sequence[float], *, epoch: int, seed: int, shuffle: bool) -> Indices:
     """Numbers of the examples that an epoch shows, counted through the corpora in turn; at least one."""
     shown: list[Indices] = []
     first = 0

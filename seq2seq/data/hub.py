@@ -150,9 +150,7 @@ class LocalDataset:
         return None
 
 
-def _remote_rows(
-    name: str, *, config: str | None, split: str, streaming: bool, asked: str
-) -> Iterator[dict[str, Any]]:
+def _remote_rows(name: str, *, config: str | None, split: str, streaming: bool, asked: str) -> Iterator[dict[str, Any]]:
     """Rows of a dataset on the hub; none has been read yet when this returns, but the dataset exists."""
     forbidden = hub_is_forbidden()
     if not forbidden and (reason := why_unreachable()):

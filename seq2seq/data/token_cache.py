@@ -314,4 +314,3 @@ def _view(array: Any) -> npt.NDArray[Any]:
     if len(array) == 0:
         return np.zeros(0, number)
     return np.frombuffer(array.buffers()[1], number, count=len(array), offset=array.offset * array.type.byte_width)
-

@@ -174,11 +174,10 @@ def _explained(error: RuntimeError, config: TokenizerConfig, sources: list[TextS
             f"{found[1]}."
         )
     if found := re.search(r"smaller than required_chars. \d+ vs (\d+)", str(error)):
-        fix = "lower tokenizer.character_coverage" + (", or set tokenizer.byte_fallback=false (256 fewer)"
-                                                      if config.byte_fallback else "")
+        fallback = ", or set tokenizer.byte_fallback=false (256 fewer)" if config.byte_fallback else ""
         return DataError(
             f"{start} is too small for the characters of the training text ({_names(sources)}); the smallest that "
-            f"works is {found[1]}. Raise it, or {fix}."
+            f"works is {found[1]}. Raise it, or lower tokenizer.character_coverage{fallback}."
         )
     return DataError(f"{_names(sources)}: SentencePiece cannot learn a vocabulary from this text ({error}).")
 

@@ -210,10 +210,13 @@ def test_padding_and_speed_on_multi30k(budget: int, shared_data: Path, tmp_path:
         source_language="en",
         target_language="de",
     )
-    train = DataConfig(train=f"{shared_data}/multi30k/train", valid=config.valid, source_language="en",
-                       target_language="de")
+    train = DataConfig(
+        train=f"{shared_data}/multi30k/train", valid=config.valid, source_language="en", target_language="de"
+    )
     learned = train_tokenizers(
-        TokenizerConfig(vocab_size=1000), open_corpus(config, task=Task.translation), task=Task.translation,
+        TokenizerConfig(vocab_size=1000),
+        open_corpus(config, task=Task.translation),
+        task=Task.translation,
         cache_dir=tmp_path,
     )
     (text,) = open_corpus(train, task=Task.translation).train
@@ -258,9 +261,7 @@ def test_unshuffled_predicts_every_token_once_in_order(
     lengths: list[int], context: int, budget: int, world_size: int
 ) -> None:
     def make(**ranks: int) -> PackedBatches:
-        return PackedBatches(
-            stream(lengths), context=context, batch_tokens=budget, seed=1, shuffle=False, **ranks
-        )
+        return PackedBatches(stream(lengths), context=context, batch_tokens=budget, seed=1, shuffle=False, **ranks)
 
     by_rank = plans(make, world_size, 0)
     assert len({len(plan) for plan in by_rank}) == 1
@@ -284,9 +285,7 @@ def test_shuffled_shows_no_token_twice_and_drops_less_than_a_step(
     lengths: list[int], context: int, budget: int, world_size: int, seed: int, epoch: int
 ) -> None:
     def make(**ranks: int) -> PackedBatches:
-        return PackedBatches(
-            stream(lengths), context=context, batch_tokens=budget, seed=seed, shuffle=True, **ranks
-        )
+        return PackedBatches(stream(lengths), context=context, batch_tokens=budget, seed=seed, shuffle=True, **ranks)
 
     by_rank = plans(make, world_size, epoch)
     assert len({len(plan) for plan in by_rank}) == 1

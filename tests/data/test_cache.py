@@ -45,8 +45,9 @@ def test_two_writers_do_not_mix(tmp_path: Path) -> None:
 
 def test_unwritable_folder_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(DataError, match=r"cannot write there \(.*\)\. Make room, .*data\.cache_dir"), whole_file(
-        tmp_path / "file" / "below" / "x"
+    with (
+        pytest.raises(DataError, match=r"cannot write there \(.*\)\. Make room, .*data\.cache_dir"),
+        whole_file(tmp_path / "file" / "below" / "x"),
     ):
         pass
 

@@ -28,9 +28,7 @@ def test_padding_row_by_row(rows: list[list[int]], padding: int) -> None:
 @given(sources=ROWS, data=st.data())
 def test_translation(sources: list[list[int]], data: st.DataObject) -> None:
     sources = [row + [EOS] for row in sources]
-    targets = [
-        data.draw(st.lists(st.integers(4, 99), max_size=9)) + [EOS] for _ in sources
-    ]
+    targets = [data.draw(st.lists(st.integers(4, 99), max_size=9)) + [EOS] for _ in sources]
     batch = pair_batch(arrays(sources), arrays(targets), task=Task.translation)
     assert batch.source is not None and batch.target_in is not None
     full = len(set(map(len, sources))) == 1

@@ -221,9 +221,7 @@ def test_defaults_of_the_hub_splits(monkeypatch: pytest.MonkeyPatch) -> None:
         return TsvFile(Path("unread"))
 
     monkeypatch.setattr(corpus_module, "open_hub", open_hub)
-    found = open_corpus(
-        config(train="hub:a:b", valid="hub:a", test="hub:c::dev", max_pairs=5), task=Task.translation
-    )
+    found = open_corpus(config(train="hub:a:b", valid="hub:a", test="hub:c::dev", max_pairs=5), task=Task.translation)
     assert found.name == "hub"
     assert asked == {
         "data.train": ("a:b", "train", 5),

@@ -45,9 +45,7 @@ def test_rules_drop_and_count(listed, tmp_path: Path, monkeypatch: pytest.Monkey
     assert [tokenizer.decode(encoded.source(index).tolist()) for index in range(len(encoded))] == ["aaa", "cc"]
     drops = encoded.drops
     assert (drops.read, drops.empty, drops.too_long, drops.length_ratio, drops.kept) == (6, 2, 1, 1, 2)
-    every = token_dataset(
-        listed(pairs), Tokenizers(tokenizer, tokenizer), task=Task.translation, folder=tmp_path
-    )
+    every = token_dataset(listed(pairs), Tokenizers(tokenizer, tokenizer), task=Task.translation, folder=tmp_path)
     assert len(every) == 6
     assert every.source(1).tolist() == [EOS]
 
@@ -58,9 +56,7 @@ def test_classification(listed, tmp_path: Path) -> None:  # type: ignore[no-unty
     assert [encoded.target(index).tolist() for index in (0, 1)] == [[1], [0]]
     assert encoded.source_lengths.tolist() == [2, 3]
     with pytest.raises(DataError, match="valid:2: the label 'fr' does not occur in the training text, which has 2"):
-        token_dataset(
-            listed([("a", "en"), ("b", "fr")], "valid"), both, task=Task.classification, folder=tmp_path
-        )
+        token_dataset(listed([("a", "en"), ("b", "fr")], "valid"), both, task=Task.classification, folder=tmp_path)
 
 
 def test_tagging_labels_the_first_piece_of_each_word(listed, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
@@ -151,9 +147,7 @@ def _encode_in_process(folder: str) -> int:
             return None
 
     tokenizer = ByteTokenizer()
-    encoded = token_dataset(
-        Text(), Tokenizers(tokenizer, tokenizer), task=Task.translation, folder=Path(folder)
-    )
+    encoded = token_dataset(Text(), Tokenizers(tokenizer, tokenizer), task=Task.translation, folder=Path(folder))
     return sum(encoded.source(index).sum() for index in range(0, len(encoded), 100))
 
 

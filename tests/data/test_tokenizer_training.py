@@ -170,9 +170,7 @@ def test_characters_are_those_of_the_whole_text(listed, tmp_path: Path) -> None:
     assert tokenizer.characters == "\nabcxyz"
 
 
-@pytest.mark.parametrize(
-    ("task", "labels"), [(Task.classification, ["N O", "O", "O N"]), (Task.tagging, ["N", "O"])]
-)
+@pytest.mark.parametrize(("task", "labels"), [(Task.classification, ["N O", "O", "O N"]), (Task.tagging, ["N", "O"])])
 def test_labels_of_the_training_text(task: Task, labels: list[str], listed, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     pairs = [("the cat", "O N"), ("cat", "O"), ("cat the", "N O"), ("", "")]
     found = train_tokenizers(
