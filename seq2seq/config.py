@@ -253,7 +253,7 @@ class DataConfig:
     target_field: str | None = None
     when_offline: WhenOffline = WhenOffline.sample
     max_pairs: int | None = number(None, at_least=1)
-    """Read only this many pairs of each training corpus; null reads all. From the hub, no more than these are fetched."""
+    """Read only this many pairs of each training corpus; null reads all. No more are fetched from the hub."""
     streaming: bool = True
     """Read hub datasets as a stream instead of downloading them whole first."""
     documents: Documents = Documents.line
