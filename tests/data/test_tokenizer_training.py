@@ -131,6 +131,20 @@ def test_impossible_sizes_name_the_one_that_works(kind: TokenizerKind, listed, s
         train(int(found[1]))
 
 
+@pytest.mark.parametrize("kind", [TokenizerKind.unigram, TokenizerKind.bpe])
+def test_a_stand_in_may_fill_less(  # type: ignore[no-untyped-def]
+    kind: TokenizerKind, listed, sentences, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = TokenizerConfig(kind=kind, vocab_size=9000)
+    stand_in = Corpus([listed(sentences)], listed(sentences), None, "sample", notice="not what was asked for")
+    size = train_tokenizers(config, stand_in, task=Task.translation, cache_dir=tmp_path).source.vocab_size
+    assert 300 < size < 9000
+    assert f"the text fills {size:,} entries of the vocabulary, not 9,000" in capsys.readouterr().err
+    # What is in the cache now does not serve a corpus that was asked for.
+    with pytest.raises(DataError, match="the largest that works"):
+        train_tokenizers(config, corpus(listed(sentences)), task=Task.translation, cache_dir=tmp_path)
+
+
 @pytest.mark.parametrize("kind", [TokenizerKind.unigram, TokenizerKind.characters])
 def test_no_text_is_one_sentence(kind: TokenizerKind, listed, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     size = 300 if kind is TokenizerKind.unigram else None
