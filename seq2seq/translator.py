@@ -315,7 +315,9 @@ class Translator:
             raise TypeError("lines is one string; give a list of lines")
         cut_lines = cut_words if self.config.task is Task.tagging else cut_text
         first = 0
-        for window in windows(lines, first_lines=None if isinstance(lines, Sequence) else 64):
+        # Some 16 batches (a token has about 4 characters) are enough to sort by length; more would hold output back.
+        most = max(4096, 64 * budget)
+        for window in windows(lines, first_lines=None if isinstance(lines, Sequence) else 64, most_characters=most):
             cut = cut_lines(window, self.tokenizers.source, max_length=self.config.data.max_length, first=first)
             results: list[list[Result | None]] = [[None] * len(pieces) for pieces, _ in cut]
             missing = [len(pieces) for pieces, _ in cut]
