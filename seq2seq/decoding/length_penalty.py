@@ -32,8 +32,8 @@ def penalty_table(longest: int, *, normalisation: LengthNormalisation, alpha: fl
         ValueError: alpha is below 0, which would reward stopping early beyond what probability does.
         DecodingError: alpha is so large that a penalty is no number any more.
     """
-    if not alpha >= 0:
-        raise ValueError(f"length_penalty ({alpha}) must be 0 or more")
+    if not 0 <= alpha < float("inf"):
+        raise ValueError(f"length_penalty ({alpha}) must be a number of 0 or more")
     try:
         return [1.0, *(PENALTIES[normalisation](length, alpha) for length in range(1, longest + 1))]
     except OverflowError:
