@@ -162,3 +162,10 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "best" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match="format 99, this version reads 1"):
         load_checkpoint(tmp_path / "best")
+
+
+def test_an_empty_manifest_vouches_for_nothing(tmp_path: Path) -> None:
+    save(tmp_path / "best")
+    (tmp_path / "best" / "manifest.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"does not list model\.safetensors"):
+        load_checkpoint(tmp_path / "best")
