@@ -15,11 +15,12 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from seq2seq.config import Config, from_dict, to_dict
+from seq2seq.config import Config
 from seq2seq.data.tokenizer import Tokenizers
 from seq2seq.errors import CheckpointError, Seq2SeqError
 from seq2seq.files import sha256, whole_folder, write_json
 from seq2seq.model.build import build_model
+from seq2seq.plain import from_dict, to_dict
 
 FORMAT = 1
 """Raised when a folder written by an older version can no longer be read."""

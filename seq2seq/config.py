@@ -5,20 +5,13 @@ sees only these dataclasses, never a Hydra object.
 """
 
 import dataclasses
-import difflib
-import json
 import math
 import re
-import types
-import typing
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
-
-from seq2seq.errors import ConfigError
 from seq2seq.ranges import number, outside_ranges, without_effect
 
 DEVICE = "auto|cpu|mps|cuda(:[0-9]+)?"
@@ -525,75 +518,3 @@ class Config:
         elif self.decoding.length_normalisation is LengthNormalisation.none:
             names, where = ["length_penalty"], "with decoding.length_normalisation=none"
             yield from without_effect(self.decoding, "decoding.", names, where)
-
-
-def typed(composed: DictConfig, schema: type[Any] = Config) -> Any:
-    """A composed Hydra configuration as a checked instance of `schema`.
-
-    Raises:
-        ConfigError: all impossible values and combinations, one sentence each.
-    """
-    config = OmegaConf.to_object(composed)
-    assert isinstance(config, schema)
-    if problems := list(config.problems()):
-        raise ConfigError(problems)
-    return config
-
-
-def to_dict(config: Any) -> dict[str, Any]:
-    """A dataclass as plain JSON values (enums by name)."""
-    plain = json.loads(json.dumps(dataclasses.asdict(config), default=str))
-    assert isinstance(plain, dict)
-    return plain
-
-
-def from_dict(schema: type[Any], values: dict[str, Any], *, prefix: str = "") -> Any:
-    """The inverse of `to_dict`; settings that are not among the values have their defaults.
-
-    Values are taken as they are: unlike in YAML, `${...}` in a checkpoint's text refers to nothing.
-
-    Args:
-        schema: a configuration dataclass.
-        values: plain JSON values.
-        prefix: of the keys, in messages.
-
-    Raises:
-        ConfigError: a key that `schema` does not have, or a value of the wrong type.
-    """
-    kinds = {item.name: item.type for item in dataclasses.fields(schema)}
-    if not isinstance(values, dict):
-        raise ConfigError(f"{prefix.rstrip('.') or 'the configuration'} ({values!r}) must be a group of settings.")
-    if unknown := sorted(values.keys() - kinds.keys()):
-        raise ConfigError(f"{prefix}{unknown[0]}: there is no such setting.")
-    return schema(**{name: _from_plain(kinds[name], value, prefix + name) for name, value in values.items()})
-
-
-def _from_plain(kind: Any, value: Any, key: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        assert isinstance(kind, type)
-        return from_dict(kind, value, prefix=f"{key}.")
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        if value not in [choice.value for choice in kind]:
-            raise ConfigError(f"{key} ({value}) must be one of {', '.join(choice.value for choice in kind)}.")
-        return kind(value)
-    alternatives = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
-    if float in alternatives and type(value) is int:
-        value = float(value)
-    if Any not in alternatives and type(value) not in [typing.get_origin(one) or one for one in alternatives]:
-        raise ConfigError(f"{key} ({value!r}) must be of type {getattr(kind, '__name__', kind)}.")
-    return value
-
-
-def keys_of(schema: type[Any], prefix: str = "") -> Iterator[str]:
-    """Every dotted key of a configuration dataclass, groups included."""
-    for item in dataclasses.fields(schema):
-        yield prefix + item.name
-        if dataclasses.is_dataclass(item.type):
-            assert isinstance(item.type, type)
-            yield from keys_of(item.type, f"{prefix}{item.name}.")
-
-
-def nearest(word: str, choices: Iterable[str], *, cutoff: float = 0.5) -> str | None:
-    """The choice spelled most like `word`, or None when none has a similarity (0 to 1) of at least `cutoff`."""
-    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=cutoff)
-    return found[0] if found else None

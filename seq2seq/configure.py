@@ -1,5 +1,6 @@
 """From a command line to a checked configuration: Hydra's errors as one sentence each, naming the nearest key."""
 
+import dataclasses
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -9,11 +10,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, MissingConfigException, OverrideParseException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from seq2seq.config import Config, keys_of, nearest, typed
-from seq2seq.errors import ConfigError, Seq2SeqError
+from seq2seq.config import Config
+from seq2seq.errors import ConfigError, Seq2SeqError, nearest
 
 
 def conf_dir() -> str:
@@ -67,7 +68,7 @@ def check(name: str, overrides: list[str], schema: type[Any] = Config) -> Any:
 
 
 def checked(composed: DictConfig, schema: type[Any] = Config) -> Any:
-    """A composed configuration as a checked dataclass; see `config.typed`.
+    """A composed configuration as a checked dataclass; see `typed`.
 
     Raises:
         ConfigError: as `check`.
@@ -79,6 +80,28 @@ def checked(composed: DictConfig, schema: type[Any] = Config) -> Any:
         return typed(composed, schema)
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error, [], schema)) from error
+
+
+def typed(composed: DictConfig, schema: type[Any] = Config) -> Any:
+    """A composed Hydra configuration as a checked instance of `schema`.
+
+    Raises:
+        ConfigError: all impossible values and combinations, one sentence each.
+    """
+    config = OmegaConf.to_object(composed)
+    assert isinstance(config, schema)
+    if problems := list(config.problems()):
+        raise ConfigError(problems)
+    return config
+
+
+def keys_of(schema: type[Any], prefix: str = "") -> Iterator[str]:
+    """Every dotted key of a configuration dataclass, groups included."""
+    for item in dataclasses.fields(schema):
+        yield prefix + item.name
+        if dataclasses.is_dataclass(item.type):
+            assert isinstance(item.type, type)
+            yield from keys_of(item.type, f"{prefix}{item.name}.")
 
 
 def _keys(node: DictConfig, prefix: str = "") -> Iterator[str]:

@@ -1,6 +1,7 @@
 """What a user can mend: every error a command prints as one sentence, with exit code 2 and no traceback."""
 
-from collections.abc import Sequence
+import difflib
+from collections.abc import Iterable, Sequence
 
 
 class Seq2SeqError(Exception):
@@ -33,3 +34,9 @@ class DecodingError(Seq2SeqError):
 
 class TrainingError(Seq2SeqError):
     """A training run cannot start or go on."""
+
+
+def nearest(word: str, choices: Iterable[str], *, cutoff: float = 0.5) -> str | None:
+    """The choice spelled most like `word`, or None when none has a similarity (0 to 1) of at least `cutoff`."""
+    found = difflib.get_close_matches(word, list(choices), n=1, cutoff=cutoff)
+    return found[0] if found else None

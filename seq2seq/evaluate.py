@@ -15,13 +15,14 @@ import hydra
 from omegaconf import DictConfig
 
 from seq2seq.checkpoint import load_checkpoint
-from seq2seq.config import Config, DecodingConfig, Precision, to_dict
+from seq2seq.config import Config, DecodingConfig, Precision
 from seq2seq.configure import check, checked, conf_dir, fail, register_schemas
 from seq2seq.data.corpus import Corpus, open_text
 from seq2seq.data.prepare import Prepared, encode_text
 from seq2seq.device import resolve_device, resolve_precision, set_threads
 from seq2seq.errors import ConfigError, Seq2SeqError
 from seq2seq.files import write_json, write_text
+from seq2seq.plain import to_dict
 from seq2seq.scoring import Scorer
 
 PROGRAM = "python -m seq2seq.evaluate"

@@ -29,7 +29,7 @@ from seq2seq.checkpoint import (
     versions,
     weights_of,
 )
-from seq2seq.config import Config, Precision, Resume, Task, to_dict
+from seq2seq.config import Config, Precision, Resume, Task
 from seq2seq.configure import check, checked, conf_dir, fail, recipes, register_schemas
 from seq2seq.data.prepare import Prepared, prepare
 from seq2seq.data.tokenizer import Tokenizers
@@ -38,6 +38,7 @@ from seq2seq.errors import ConfigError, Seq2SeqError, TrainingError
 from seq2seq.files import write_json
 from seq2seq.model.build import build_model
 from seq2seq.model_card import model_card
+from seq2seq.plain import to_dict
 from seq2seq.scoring import Scorer, examples, training_batches
 from seq2seq.training.averaging import mean_weights
 from seq2seq.training.curves import draw_curves

@@ -3,8 +3,6 @@ import math
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from omegaconf import OmegaConf
 
 from seq2seq.config import (
@@ -16,7 +14,6 @@ from seq2seq.config import (
     ModelConfig,
     Pooling,
     Positions,
-    Precision,
     Schedule,
     Search,
     Task,
@@ -25,12 +22,8 @@ from seq2seq.config import (
     TokenizerKind,
     TrainingConfig,
     WindowLayers,
-    from_dict,
-    keys_of,
-    nearest,
-    to_dict,
-    typed,
 )
+from seq2seq.configure import keys_of, typed
 from seq2seq.errors import ConfigError
 
 GROUPS = {
@@ -295,68 +288,6 @@ def test_all_problems_come_in_one_message() -> None:
     assert len(caught.value.problems) == len(message.splitlines()) == 5
 
 
-# ---------------------------------------------------------------- plain values
-
-values = st.fixed_dictionaries(
-    {
-        "seed": st.integers(0, 2**40),
-        "run_dir": st.text(st.characters(exclude_categories=["Cs"]), min_size=1),
-        "precision": st.sampled_from(Precision),
-        "model.dropout": st.floats(0, 0.99),
-        "model.positions": st.sampled_from(Positions),
-        "model.num_kv_heads": st.none() | st.integers(1, 8),
-        "data.train": st.sampled_from(["corpus/train", "hub:wmt/wmt14:de-en", ["a", "b"], "${task}", "${not closed"]),
-        "data.weights": st.none() | st.lists(st.floats(0.1, 9)),
-        "tokenizer.user_symbols": st.lists(st.sampled_from(["<x>", "\n", "é", "${x}", "???", "a\\b"])),
-        "training.learning_rate": st.floats(1e-8, 1),
-        "training.tensorboard": st.booleans(),
-    }
-)
-
-
-@given(values)
-def test_to_dict_and_back(changes: dict[str, Any]) -> None:
-    config = config_of(changes)
-    plain = to_dict(config)
-    assert from_dict(Config, plain) == config
-    assert to_dict(from_dict(Config, plain)) == plain
-
-
-def test_to_dict_holds_plain_json_values() -> None:
-    plain = to_dict(config_of({"model.positions": Positions.rotary}))
-    assert plain["model"]["positions"] == "rotary"
-    assert type(plain["model"]["positions"]) is str
-    assert plain["task"] == "translation"
-
-
-def test_whole_numbers_are_floats_where_floats_belong() -> None:
-    minutes = from_dict(Config, {"training": {"minutes": 15}}).training.minutes
-    assert minutes == 15 and type(minutes) is float
-
-
-def test_older_values_get_todays_defaults() -> None:
-    assert from_dict(Config, {"seed": 7}) == Config(seed=7)
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        ({"model": {"num_head": 4}}, "model.num_head: there is no such setting."),
-        ({"model": {"dim": "wide"}}, "model.dim ('wide') must be of type int."),
-        ({"model": {"bias": 1}}, "model.bias (1) must be of type bool."),
-        ({"data": {"weights": 2.0}}, "data.weights (2.0) must be of type list[float] | None."),
-        ({"model": {"positions": "alphabetical"}}, "model.positions (alphabetical) must be one of sinusoidal, "),
-        ({"model": 3}, "model (3) must be a group of settings."),
-        ({"colour": "red"}, "colour: there is no such setting."),
-    ],
-)
-def test_from_dict_names_what_does_not_fit(change: dict[str, Any], words: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        from_dict(Config, change)
-    assert words in str(caught.value)
-    assert len(caught.value.problems) == 1
-
-
 def test_keys_are_dotted_and_complete() -> None:
     keys = list(keys_of(Config))
     assert len(keys) == len(set(keys))
@@ -371,9 +302,3 @@ def test_names_that_stay() -> None:
         "data.target_language", "data.when_offline", "tokenizer.vocab_size", "decoding.beam_size",
         "decoding.length_penalty",
     }  # fmt: skip
-
-
-def test_nearest() -> None:
-    assert nearest("num_head", ["num_heads", "num_layers", "dim"]) == "num_heads"
-    assert nearest("zzz", ["num_heads", "dim"]) is None
-    assert nearest("num_head", ["num_layers"], cutoff=0.9) is None

@@ -13,7 +13,7 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
     {"errors", "files", "ranges"},
-    {"config"},
+    {"config", "plain"},
     {"configure", "device", "model", "data"},
     {"checkpoint"},
     {"training", "decoding", "evaluation", "interop"},
@@ -24,7 +24,7 @@ LEVELS = [
 """Folders and files of the package; each may import those of the levels above it in this list."""
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}
 
-WITHOUT_TORCH = {"errors", "files", "ranges", "config", "configure", "__init__"}
+WITHOUT_TORCH = {"errors", "files", "ranges", "config", "plain", "configure", "__init__"}
 
 
 def part_of(path: Path) -> str:

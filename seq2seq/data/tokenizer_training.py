@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import sentencepiece
 
-from seq2seq.config import Documents, Task, TokenizerConfig, TokenizerKind, to_dict
+from seq2seq.config import Documents, Task, TokenizerConfig, TokenizerKind
 from seq2seq.data.cache import key_of, read_label, whole_file, write_label
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.files import TextSource
@@ -30,6 +30,7 @@ from seq2seq.data.tokenizer import (
     load_tokenizer,
 )
 from seq2seq.errors import DataError
+from seq2seq.plain import to_dict
 
 T = TypeVar("T")
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from seq2seq.config import DecodingConfig, LengthNormalisation, Search, Task, nearest
-from seq2seq.errors import DecodingError
+from seq2seq.config import DecodingConfig, LengthNormalisation, Search, Task
+from seq2seq.errors import DecodingError, nearest
 
 NEEDS: dict[str, tuple[Search, ...]] = {
     "beam_size": (Search.beam,),
