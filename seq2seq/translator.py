@@ -11,78 +11,31 @@ model.translate(["A man in a blue shirt is standing on a ladder."], beam_size=5)
 import dataclasses
 import itertools
 import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from seq2seq.answering import Answer, Candidate, Join, Result, Solve, answers
 from seq2seq.checkpoint import load_checkpoint
 from seq2seq.config import Config, DecodingConfig, Documents, Positions, Precision, Search, Task
 from seq2seq.data.collate import padded
 from seq2seq.data.detokenizer import Detokenizer
-from seq2seq.data.lines import Line, Note, one_line, windows
-from seq2seq.data.pieces import Piece, cut_text, cut_words, length_sorted
+from seq2seq.data.lines import Line, Note, one_line
+from seq2seq.data.pieces import Piece, cut_text, cut_words
 from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK, Tokenizers
 from seq2seq.decoding import Hypothesis, generate, search
 from seq2seq.decoding.settings import decoding_settings
 from seq2seq.device import resolve_device, resolve_precision
 from seq2seq.errors import ConfigError, DecodingError
 
-TOLERANCE = 1e-4
-"""Decisions closer than this, in nats, are made again without neighbours.
-
-The order in which a matrix product adds up depends on the shape of the batch. Measured on a CPU (3+3 layers of width
-256, multi30k, float32, batches of like length, of random lines and of one line): that moves margins by up to 1.8e-5
-nats, for lines of 15 tokens as for lines of 80, greedy and beam 5. One line in a hundred is decided more closely than
-1e-4 (beam 5; one in a thousand with greedy), so the second search costs about 4 % of the time.
-"""
 FORBIDDEN = (PAD, BOS, UNK)
 """Never written: they have no text."""
 DEFAULT_SEED = 1
-
-Result = TypeVar("Result")
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """One output for a line.
-
-    Attributes:
-        text: one line of text; for tagging, labels with spaces between.
-        score: what candidates are ranked by, see decoding/length_penalty.py; for labels their log-probability. Of a
-            line that was split, the mean over its pieces.
-        log_prob: natural logarithm of its probability; of a line that was split, the sum over its pieces.
-        tokens: tokens written, end tokens included; for labels, how many.
-    """
-
-    text: str
-    score: float
-    log_prob: float
-    tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What became of one line.
-
-    Attributes:
-        source: the line as it was read, repaired.
-        candidates: best first; as many as n_best.
-        notes: what was odd.
-    """
-
-    source: str
-    candidates: tuple[Candidate, ...]
-    notes: tuple[Note, ...]
-
-    @property
-    def text(self) -> str:
-        """The best candidate's text."""
-        return self.candidates[0].text
 
 
 def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -> "Translator":
@@ -296,64 +249,17 @@ class Translator:
     # ------------------------------------------------------- lines, in detail
 
     def _answers(
-        self,
-        lines: Iterable[Line | str | None],
-        solve: Callable[[Sequence[Piece]], tuple[list[Result], list[float]]],
-        answer: Callable[[Line, tuple[Note, ...], list[Result]], Answer],
-        *,
-        budget: int,
+        self, lines: Iterable[Line | str | None], solve: Solve[Result], answer: Join[Result], *, budget: int
     ) -> Iterator[Answer]:
-        """Cut lines into pieces, solve these in length-sorted batches, and put the answers together in order.
-
-        Args:
-            lines: as for `translate_stream`.
-            solve: a result for each piece of a batch, and by how much each was decided.
-            answer: puts the results of a line's pieces together; none for a blank line.
-            budget: padded tokens of a batch.
-        """
-        if isinstance(lines, str):
-            raise TypeError("lines is one string; give a list of lines")
-        cut_lines = cut_words if self.config.task is Task.tagging else cut_text
-        first = 0
-        # Some 16 batches (a token has about 4 characters) are enough to sort by length; more would hold output back.
-        most = max(4096, 64 * budget)
-        for window in windows(lines, first_lines=None if isinstance(lines, Sequence) else 64, most_characters=most):
-            cut = cut_lines(window, self.tokenizers.source, max_length=self.config.data.max_length, first=first)
-            results: list[list[Result | None]] = [[None] * len(pieces) for pieces, _ in cut]
-            missing = [len(pieces) for pieces, _ in cut]
-            done = 0
-            batches = length_sorted([piece for pieces, _ in cut for piece in pieces], budget=budget)
-            for batch in itertools.chain([[]], batches):  # before the first batch come the blank lines at the top
-                for piece, result in zip(batch, self._decided(batch, solve), strict=True):
-                    results[piece.line - first][piece.part] = result
-                    missing[piece.line - first] -= 1
-                while done < len(window) and not missing[done]:
-                    found = [result for result in results[done] if result is not None]
-                    yield answer(window[done], cut[done][1], found)
-                    done += 1
-            first += len(window)
-
-    def _decided(
-        self, pieces: Sequence[Piece], solve: Callable[[Sequence[Piece]], tuple[list[Result], list[float]]]
-    ) -> list[Result]:
-        """Solve a batch so that each result is the one that its piece would have by itself."""
-        if not pieces:
-            return []
-        try:
-            results, margins = solve(pieces)
-        except torch.OutOfMemoryError:
-            if len(pieces) == 1:
-                raise DecodingError(
-                    f"Line {pieces[0].line + 1} needs more memory than the device has, even by itself; use a smaller "
-                    "beam_size, or device=cpu."
-                ) from None
-            middle = len(pieces) // 2
-            return self._decided(pieces[:middle], solve) + self._decided(pieces[middle:], solve)
-        if self._exact and len(pieces) > 1:
-            for index, margin in enumerate(margins):
-                if margin < TOLERANCE:
-                    results[index] = solve([pieces[index]])[0][0]
-        return results
+        cut = cut_words if self.config.task is Task.tagging else cut_text
+        return answers(
+            lines,
+            cut=partial(cut, tokenizer=self.tokenizers.source, max_length=self.config.data.max_length),
+            solve=solve,
+            join=answer,
+            budget=budget,
+            exact=self._exact,
+        )
 
     def _search(
         self, pieces: Sequence[Piece], settings: DecodingConfig, *, seed: int

@@ -15,7 +15,7 @@ LEVELS = [
     {"errors", "files", "ranges"},
     {"config", "plain"},
     {"configure", "device", "model", "data"},
-    {"checkpoint"},
+    {"checkpoint", "answering"},
     {"training", "decoding", "evaluation", "interop"},
     {"translator"},
     {"scoring", "model_card"},

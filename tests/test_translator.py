@@ -12,12 +12,13 @@ from hypothesis import strategies as st
 
 import seq2seq
 from seq2seq import translator as translator_module
+from seq2seq.answering import TOLERANCE
 from seq2seq.config import Positions, Search, TiedEmbeddings
 from seq2seq.data.lines import Line, Note
 from seq2seq.data.pieces import Piece, cut_text, length_sorted
 from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from seq2seq.errors import CheckpointError, ConfigError, DecodingError
-from seq2seq.translator import TOLERANCE, Translator
+from seq2seq.translator import Translator
 
 Make = Callable[..., Path]
 

@@ -12,7 +12,8 @@ from seq2seq.data.lines import Line, Note
 from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:
-    from seq2seq.translator import Answer, Translator
+    from seq2seq.answering import Answer
+    from seq2seq.translator import Translator
 
 SILENT = 2.0
 """Seconds before progress is shown: a short run needs none."""

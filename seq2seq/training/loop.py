@@ -16,6 +16,7 @@ from seq2seq.device import autocast
 from seq2seq.errors import TrainingError
 from seq2seq.training.averaging import ExponentialMovingAverage
 from seq2seq.training.interrupts import Interrupted, StopSignals
+from seq2seq.training.interval import IntervalSums
 from seq2seq.training.loss import batch_loss
 from seq2seq.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
 from seq2seq.training.report import MetricsLog, Progress, duration
@@ -135,7 +136,7 @@ class Trainer:
         self.position = Position()
         self.progress = Progress()
         self._epoch: tuple[int, Epoch] | None = None
-        self._sums = _Sums(self.device)
+        self._sums = IntervalSums(self.device)
         self._saved_step: int | None = None
         self._clock = time.monotonic()
 
@@ -369,51 +370,3 @@ class Trainer:
         self.save(self.folder.last, model=self.model, metrics={"step": position.step}, training=state, displaced=older)
         self._saved_step = position.step
         self.folder.drop_surplus()
-
-
-class _Sums:
-    """Loss and tokens since the newest line of the log; added up on the device, read only when a line is due."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self.clear()
-
-    def clear(self) -> None:
-        self._smoothed = torch.zeros((), device=self._device)
-        self._loss = torch.zeros((), device=self._device)
-        self._tokens, self._start = 0, time.monotonic()
-
-    def add(self, smoothed: Tensor, loss: Tensor, tokens: int) -> None:
-        self._smoothed += smoothed.detach()
-        self._loss += loss
-        self._tokens += tokens
-
-    def leave_out(self, seconds: float) -> None:
-        """Time that was not spent on training steps."""
-        self._start += seconds
-
-    def figures(self) -> dict[str, float]:
-        seconds = max(time.monotonic() - self._start, 1e-9)
-        tokens = max(self._tokens, 1)
-        return {
-            "loss": float(self._smoothed) / tokens,
-            "nll": float(self._loss) / tokens,
-            "tokens": self._tokens,
-            "tokens_per_second": round(self._tokens / seconds, 1),
-        }
-
-    def values(self) -> dict[str, float]:
-        return {
-            "smoothed": float(self._smoothed),
-            "loss": float(self._loss),
-            "tokens": self._tokens,
-            "seconds": time.monotonic() - self._start,
-        }
-
-    def load(self, values: dict[str, float]) -> None:
-        self.clear()
-        if values:
-            self._smoothed += values["smoothed"]
-            self._loss += values["loss"]
-            self._tokens = int(values["tokens"])
-            self._start = time.monotonic() - values["seconds"]
