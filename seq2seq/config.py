@@ -19,7 +19,7 @@ DEVICE = "auto|cpu|mps|cuda(:[0-9]+)?"
 
 
 class Task(str, Enum):
-    """What the model learns; it decides which of the three models is built."""
+    """What the model learns; it decides which of the four models is built."""
 
     translation = "translation"  # source text -> target text: encoder-decoder
     language_modelling = "language_modelling"  # text -> its own next token: decoder-only
@@ -146,7 +146,7 @@ class Search(str, Enum):
 
 
 class LengthNormalisation(str, Enum):
-    """What a hypothesis's log-probability is divided by; see decoding/beam.py."""
+    """What a hypothesis's log-probability is divided by; see decoding/length_penalty.py."""
 
     gnmt = "gnmt"
     average = "average"
@@ -246,7 +246,7 @@ class DataConfig:
     target_field: str | None = None
     when_offline: WhenOffline = WhenOffline.sample
     max_pairs: int | None = number(None, at_least=1)
-    """Read only this many pairs of each training corpus; null reads all. No more are fetched from the hub."""
+    """Read only the first this many pairs of each training corpus; null reads all. No more are fetched from the hub."""
     streaming: bool = True
     """Read hub datasets as a stream instead of downloading them whole first."""
     documents: Documents = Documents.line
@@ -324,11 +324,11 @@ class TrainingConfig:
     minutes: float | None = number(None, above=0)
     """Wall-clock budget in minutes, validation included; the learning-rate schedule is spread over it."""
     batch_tokens: int = number(4096, at_least=1)
-    """Padded tokens of the longer side in one micro-batch; a language model's tokens."""
+    """Padded tokens of the longer side in one micro-batch, where a longer pair is alone; a language model's tokens."""
     accumulation: int = number(1, at_least=1)
     """Micro-batches an optimiser step; the loss is divided by the global number of target tokens."""
     learning_rate: float = number(1e-3, above=0)
-    """Peak learning rate, reached after warm-up."""
+    """Learning rate that warm-up rises to and the schedule falls from; training/schedule.py has the formulas."""
     schedule: Schedule = Schedule.inverse_sqrt
     warmup_steps: int = number(1000, at_least=0)
     """Steps of linear warm-up; with training.minutes at most a tenth of the budget."""
@@ -368,7 +368,7 @@ class TrainingConfig:
     threads: int | None = number(None, at_least=1)
     """CPU threads; null uses every core this process may use."""
     sample_lines: int = number(5, at_least=0)
-    """Source / reference / translation triples shown at the end; a language model's lines of sample text."""
+    """Source / reference / translation triples shown at the end."""
     tensorboard: bool = True
     """Write TensorBoard scalars into the run folder."""
 
@@ -421,7 +421,8 @@ class DecodingConfig:
     def problems(self) -> Iterator[str]:
         """Sentences on impossible values, each naming the key, the value and the fix."""
         yield from outside_ranges(self, "decoding.")
-        if self.n_best > (self.beam_size if self.search is Search.beam else 1) and self.search is not Search.sample:
+        most = {Search.beam: max(self.beam_size, 1), Search.greedy: 1}.get(self.search)
+        if most is not None and self.n_best > most:
             yield (
                 f"decoding.n_best ({self.n_best}) is more than decoding.search={self.search.value} keeps; use beam "
                 f"search with decoding.beam_size of at least {self.n_best}."
@@ -511,6 +512,16 @@ class Config:
             yield from without_effect(self.decoding, "decoding.", ["max_new_tokens"], where)
         if self.task is not Task.classification:
             yield from without_effect(self.model, "model.", ["pooling"], where)
+        if self.task is Task.language_modelling:
+            yield from without_effect(self.training, "training.", ["sample_lines"], where)
+            if self.data.documents is Documents.file:
+                names = ["min_length"]
+                yield from without_effect(self.decoding, "decoding.", names, "with data.documents=file: no text ends")
+        if self.training.minutes is not None:
+            names = ["validate_every"]
+            yield from without_effect(
+                self.training, "training.", names, "with training.minutes, see training.validations"
+            )
         if self.task in (Task.classification, Task.tagging):
             yield from without_effect(self.data, "data.", ["max_length_ratio"], where)
             names = [item.name for item in dataclasses.fields(DecodingConfig) if item.name != "batch_tokens"]

@@ -1,6 +1,7 @@
 """From a command line to a checked configuration: Hydra's errors as one sentence each, naming the nearest key."""
 
 import dataclasses
+import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -16,6 +17,16 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from seq2seq.config import Config
 from seq2seq.errors import ConfigError, Seq2SeqError, nearest
 
+HYDRA_FLAGS = (
+    *("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run"),
+    *("-m", "--multirun", "-sc", "--shell-completion", "-cp", "--config-path", "-cn", "--config-name", "-cd"),
+    *("--config-dir", "--experimental-rerun", "-i", "--info"),
+)
+"""Options that Hydra itself reads."""
+
+KINDS = {"integer": "a whole number", "float": "a number", "bool": "true or false", "boolean": "true or false"}
+"""OmegaConf's names of types in plain words."""
+
 
 def conf_dir() -> str:
     """The folder of the YAML files: inside an installed package, or beside the package in a checkout.
@@ -28,6 +39,20 @@ def conf_dir() -> str:
         if (folder / "train.yaml").is_file():
             return str(folder)
     raise ConfigError(f"{package}: the conf/ folder with train.yaml is missing; install seq2seq again.")
+
+
+def hydra_flags(arguments: Iterable[str]) -> list[str]:
+    """The arguments that are options of Hydra's own, such as --help or --cfg.
+
+    Raises:
+        ConfigError: one looks like an option and is none.
+    """
+    flags = [argument for argument in arguments if argument.startswith("-")]
+    for flag in flags:
+        if flag.partition("=")[0] not in HYDRA_FLAGS:
+            key = flag.partition("=")[0].lstrip("-").replace("-", "_")
+            raise ConfigError(f"{flag}: there is no such option; settings are written KEY=VALUE, here {key}=...")
+    return flags
 
 
 def register_schemas(**schemas: type[Any]) -> None:
@@ -141,6 +166,11 @@ def explain(error: Exception, overrides: Iterable[str], schema: type[Any]) -> st
             return f"{override}: write a list in brackets, {name}=[{value}], and a comma inside text in quotes."
         if isinstance(error, ValueError | TypeError) and Path(conf_dir(), name).is_dir():
             return _no_such_choice(name, value)
+    if found := re.match(r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+)", reason):
+        return f"{key} ({found[1]}) must be {KINDS.get(found[2].lower(), f'of type {found[2]}')}."
+    if found := re.fullmatch(r"Invalid value '(.*)', expected one of \[(.*)\]", reason):
+        close = nearest(found[1], found[2].split(", "))
+        return f"{key} ({found[1]}) must be one of {found[2]}{f'; did you mean {close}?' if close else '.'}"
     if "is not Optional" in reason:
         return f"{key}: null is not possible here; give it a value."
     return f"{key}: {reason}." if key and key not in reason else f"{reason}."

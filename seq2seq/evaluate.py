@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 
 from seq2seq.checkpoint import load_checkpoint
 from seq2seq.config import Config, DecodingConfig, Precision
-from seq2seq.configure import check, checked, conf_dir, fail, register_schemas
+from seq2seq.configure import check, checked, conf_dir, fail, hydra_flags, register_schemas
 from seq2seq.data.corpus import Corpus, open_text
 from seq2seq.data.prepare import Prepared, encode_text
 from seq2seq.device import resolve_device, resolve_precision, set_threads
@@ -40,6 +40,7 @@ class EvaluateConfig:
     """Where scores and translations are written; null: CKPT/../evaluation."""
     device: str = "auto"
     precision: Precision = Precision.auto
+    """Number format of the loss; output is decoded in float32, where lines do not depend on their neighbours."""
     threads: int | None = None
     """CPU threads; null uses every core this process may use."""
     seed: int = 1
@@ -78,7 +79,7 @@ def run(settings: EvaluateConfig) -> dict[str, Any]:
         spec = getattr(config.data, spec)
         if spec is None:
             raise ConfigError(f"data={settings.data}: the run had no data.{settings.data}; name a text instead.")
-    text = open_text(spec, config.data, task=config.task, key="data.test")
+    text = open_text(spec, config.data, task=config.task, key="data", split="test")
     encoded = encode_text(text, config, checkpoint.tokenizers)
     corpus = Corpus([text], text, text, "files", documents=config.data.documents)
     prepared = Prepared(corpus, checkpoint.tokenizers, [], encoded, encoded, None)
@@ -108,17 +109,18 @@ def _hydra_main(composed: DictConfig) -> None:
     except Seq2SeqError as error:
         sys.exit(fail(PROGRAM, error))
     except KeyboardInterrupt:
+        print(f"{PROGRAM}: stopped; nothing was written.", file=sys.stderr)
         sys.exit(130)
 
 
 def main() -> None:
     """Check the command line, then let Hydra run it."""
     register_schemas(evaluate_schema=EvaluateConfig)
-    if not any(argument.startswith("-") for argument in sys.argv[1:]):
-        try:
+    try:
+        if not hydra_flags(sys.argv[1:]):
             check("evaluate", sys.argv[1:], EvaluateConfig)
-        except ConfigError as error:
-            sys.exit(fail(PROGRAM, error))
+    except ConfigError as error:
+        sys.exit(fail(PROGRAM, error))
     _hydra_main()
 
 

@@ -74,11 +74,12 @@ def whole_folder(path: Path, *, displaced: Path | None = None) -> Iterator[Path]
             aside = displaced or path.with_name(f".{path.name}.{os.getpid()}.old")
             aside.parent.mkdir(exist_ok=True)
             shutil.rmtree(aside, ignore_errors=True)
-            os.rename(path, aside)
             try:
+                os.rename(path, aside)
                 os.rename(temporary, path)
-            except BaseException:
-                os.rename(aside, path)
+            except BaseException:  # Ctrl-C may come between the two
+                if not path.exists():
+                    os.rename(aside, path)
                 raise
             if displaced is None:
                 shutil.rmtree(aside, ignore_errors=True)

@@ -17,7 +17,7 @@ from seq2seq.device import autocast
 from seq2seq.evaluation.loss import TotalLoss
 from seq2seq.evaluation.scores import bleu, chrf
 from seq2seq.training.loss import features_of, linear_cross_entropy
-from seq2seq.training.report import console
+from seq2seq.training.report import Progress, console
 from seq2seq.translator import Translator
 
 GREEDY = DecodingConfig(search=Search.greedy)
@@ -121,7 +121,7 @@ class Scorer:
         figures = self._loss(model, "valid", check).as_metrics()
         if self.config.task is Task.translation:
             pairs = self.prepared.valid_pairs[: self.config.training.valid_lines]
-            hypotheses = self._translate(model, [source for source, _ in pairs], GREEDY, check)
+            hypotheses = self._translate(model, [source for source, _ in pairs], GREEDY, check, "validating")
             figures |= _numbers(translation_scores(hypotheses, [reference for _, reference in pairs]))
         elif self.config.task is Task.language_modelling:
             self._show_sample(model)
@@ -139,7 +139,8 @@ class Scorer:
         figures: dict[str, Any] = dict(self._loss(model, split, lambda: None).as_metrics())
         sources, references = [source for source, _ in pairs], [reference for _, reference in pairs]
         if self.config.task is Task.translation:
-            self.outputs[split] = self._translate(model, sources, self.config.decoding, lambda: None)
+            what = f"scoring {split}, {self.config.decoding.search.value} search"
+            self.outputs[split] = self._translate(model, sources, self.config.decoding, lambda: None, what)
             figures |= translation_scores(self.outputs[split], references, bootstrap=True)
         elif self.config.task in (Task.classification, Task.tagging):
             self.outputs[split] = self._translator(model).predict(sources)
@@ -177,13 +178,15 @@ class Scorer:
         return Translator(self.config, model, self.prepared.tokenizers)
 
     def _translate(
-        self, model: nn.Module, sources: Sequence[str], decoding: DecodingConfig, check: Callable[[], None]
+        self, model: nn.Module, sources: Sequence[str], decoding: DecodingConfig, check: Callable[[], None], what: str
     ) -> list[str]:
         hypotheses = []
+        progress = Progress(wait=True)
         one_best = dataclasses.replace(decoding, n_best=1)
         for answer in self._translator(model).translate_stream(sources, decoding=one_best, seed=self._seed(decoding)):
             check()
             hypotheses.append(answer.text)
+            progress.show(f"{what}: {len(hypotheses):,} of {len(sources):,} lines")
         return hypotheses
 
     def _seed(self, decoding: DecodingConfig) -> int | None:

@@ -3,6 +3,11 @@
 `run` is the table of contents: text, tokenizers and ids; batches; model; training loop; scores.
 """
 
+import signal
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the seconds that torch takes to load: no traceback
+
 import errno
 import json
 import os
@@ -30,7 +35,7 @@ from seq2seq.checkpoint import (
     weights_of,
 )
 from seq2seq.config import Config, Precision, Resume, Task
-from seq2seq.configure import check, checked, conf_dir, fail, recipes, register_schemas
+from seq2seq.configure import check, checked, conf_dir, fail, hydra_flags, recipes, register_schemas
 from seq2seq.data.prepare import Prepared, prepare
 from seq2seq.data.tokenizer import Tokenizers
 from seq2seq.device import DTYPES, resolve_device, resolve_precision, set_threads
@@ -42,7 +47,7 @@ from seq2seq.plain import to_dict
 from seq2seq.scoring import Scorer, examples, training_batches
 from seq2seq.training.averaging import mean_weights
 from seq2seq.training.curves import draw_curves
-from seq2seq.training.interrupts import Interrupted
+from seq2seq.training.interrupts import Interrupted, StopAtOnce
 from seq2seq.training.loop import Trainer, is_better
 from seq2seq.training.report import MetricsLog, duration
 from seq2seq.training.run_folder import RunFolder
@@ -88,16 +93,22 @@ def run(config: Config) -> dict[str, Any]:
 
     Raises:
         Seq2SeqError: something the user can mend.
-        Interrupted: stopped by a signal; last/ holds the state.
+        Interrupted: stopped by a signal; what was finished is saved.
     """
+    folder = RunFolder(config.run_dir, keep=config.training.keep_checkpoints)
+    with folder.reserved():
+        return train_and_score(config, folder)
+
+
+def train_and_score(config: Config, folder: RunFolder) -> dict[str, Any]:
+    """`run`, in a folder that no other process writes to."""
     device = resolve_device(config.device)
     dtype = resolve_precision(config.precision, device)
     threads = set_threads(config.training.threads)
-    folder = RunFolder(config.run_dir, keep=config.training.keep_checkpoints)
-    resumed = open_run_folder(folder, config)
+    resumed = checkpoint_to_go_on_from(folder, config)
     state = load_training_state(resumed) if resumed else None
-    if state is not None and config.precision is Precision.auto:  # what the probe said at the start stays true
-        dtype = DTYPES[Precision(state.values["dtype"])]
+    if state is not None and config.precision is Precision.auto and state.values.get("device") == device.type:
+        dtype = DTYPES[Precision(state.values["dtype"])]  # what the probe said at the start stays true
 
     prepared = prepare(config, tokenizers=Tokenizers.load(resumed) if resumed else None)
     report_text(prepared)
@@ -134,6 +145,11 @@ def run(config: Config) -> dict[str, Any]:
         trainer.load_state(state, read_weights(resumed), origin=str(resumed))
         folder.truncate_metrics(trainer.position.step)
         say(f"going on from step {trainer.position.step:,} of {resumed}")
+        if config.training.steps is not None and config.training.steps < trainer.position.step:
+            say(
+                f"warning: training.steps ({config.training.steps}) is below the {trainer.position.step} steps that "
+                "this run has already; it is scored as it is."
+            )
     else:
         folder.metrics_lines.unlink(missing_ok=True)
     log = MetricsLog(
@@ -179,23 +195,21 @@ def run(config: Config) -> dict[str, Any]:
     return final
 
 
-def open_run_folder(folder: RunFolder, config: Config) -> Path | None:
-    """Make the run folder, or find the checkpoint to go on from in one that is there.
+def checkpoint_to_go_on_from(folder: RunFolder, config: Config) -> Path | None:
+    """The newest good checkpoint of a run that is there already; None in a new folder.
 
     Raises:
-        TrainingError: the folder cannot be written, or holds another run.
+        TrainingError: the folder holds another run.
     """
-    try:
-        folder.path.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder.path, os.W_OK | os.X_OK):
-            raise PermissionError("no permission to write")
-    except OSError as error:
-        raise TrainingError(
-            f"run_dir={folder.path}: the folder cannot be written ({error.strerror or error}); choose another run_dir."
-        ) from error
+    folder.restore_best()
     newest, refused = folder.newest_good()
-    if newest is None:
+    if newest is None and not folder.ended_before():
         return None
+    if newest is None:
+        raise TrainingError(
+            f"run_dir={folder.path} holds a result in best/ but no training state to go on from; choose another "
+            "run_dir, or remove the folder."
+        )
     if config.training.resume is Resume.never:
         raise TrainingError(
             f"run_dir={folder.path} already holds a run and training.resume=never; choose another run_dir, remove the "
@@ -294,7 +308,8 @@ def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
 def _hydra_main(composed: DictConfig) -> None:
     try:
-        run(checked(composed))
+        with StopAtOnce():
+            run(checked(composed))
     except Seq2SeqError as error:
         sys.exit(fail(PROGRAM, error))
     except OSError as error:
@@ -302,10 +317,11 @@ def _hydra_main(composed: DictConfig) -> None:
             raise
         reason = f"{error.filename or 'run_dir'}: {error.strerror}. What was saved is whole; make room or mend the "
         sys.exit(fail(PROGRAM, TrainingError(f"{reason}permissions, then start the same command again.")))
-    except Interrupted as stop:
+    except (Interrupted, KeyboardInterrupt) as stop:  # the latter: a second Ctrl-C, which does not wait
         again = shlex.join(["python", "-m", "seq2seq.train", *sys.argv[1:]])
-        say(f"\n{stop}; everything is saved. Go on with the same command:\n  {again}")
-        sys.exit(stop.exit_code)
+        reason = str(stop) or "stopped at once"
+        say(f"\n{reason}; everything that was finished is saved. Go on with the same command:\n  {again}")
+        sys.exit(stop.exit_code if isinstance(stop, Interrupted) else 128 + signal.SIGINT)
 
 
 def list_recipes() -> str:
@@ -318,19 +334,14 @@ def main() -> None:
     """Check the command line, then let Hydra run it."""
     arguments = sys.argv[1:]
     register_schemas()
-    flags = [argument for argument in arguments if argument.startswith("-")]
-    if not flags:
-        if not any(argument.startswith(("+recipe=", "data.train=")) for argument in arguments):
-            print(list_recipes())
-            print(
-                f"{PROGRAM}: error: no recipe and no data.train; for example {PROGRAM} +recipe=wmt_small",
-                file=sys.stderr,
-            )
-            sys.exit(2)
-        try:
+    try:
+        if not hydra_flags(arguments):
+            if not any(argument.startswith(("+recipe=", "recipe=", "data.train=")) for argument in arguments):
+                print(list_recipes())
+                raise ConfigError(f"no recipe and no data.train; for example {PROGRAM} +recipe=wmt_small")
             check("train", arguments)
-        except ConfigError as error:
-            sys.exit(fail(PROGRAM, error))
+    except ConfigError as error:
+        sys.exit(fail(PROGRAM, error))
     _hydra_main()
 
 

@@ -70,8 +70,8 @@ def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -
 class Translator:
     """A model with its tokenizers: text in, text out.
 
-    A line's output depends on the line and the settings alone, not on its neighbours, their order or the size of
-    batches (in float32; in shorter formats rounding is too coarse to promise it).
+    A line's output depends on the line and the settings alone (with search=sample also on the line's number), not on
+    its neighbours or the size of batches (in float32; in shorter formats rounding is too coarse to promise it).
 
     Args:
         config: what the model was trained with; `config.decoding` has the settings that a call does not change.
@@ -314,10 +314,10 @@ class Translator:
 
     def _check_task(self, *tasks: Task) -> None:
         uses = {
-            Task.translation: "translates: use translate",
-            Task.language_modelling: "is a language model: use generate",
-            Task.classification: "labels lines: use predict",
-            Task.tagging: "labels words: use predict",
+            Task.translation: "translates: use translate, or seq2seq-translate on the command line",
+            Task.language_modelling: "is a language model: use generate, or seq2seq generate",
+            Task.classification: "labels lines: use predict, or seq2seq predict",
+            Task.tagging: "labels words: use predict, or seq2seq predict",
         }
         if self.config.task not in tasks:
             raise DecodingError(f"This model {uses[self.config.task]}.")

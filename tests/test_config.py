@@ -167,6 +167,12 @@ def test_every_number_declares_its_range() -> None:
             {"training.final_learning_rate": 0.1},
             "training.final_learning_rate=0.1 has no effect with training.schedule",
         ),
+        ({"training.minutes": 5.0, "training.validate_every": 9}, "training.validate_every=9 has no effect with train"),
+        ({**LANGUAGE_MODEL, "training.sample_lines": 3}, "training.sample_lines=3 has no effect with task=language_m"),
+        (
+            {**LANGUAGE_MODEL, "data.documents": Documents.file, "decoding.min_length": 3},
+            "decoding.min_length=3 has no effect with data.documents=file",
+        ),
         ({"decoding.n_best": 6}, "decoding.n_best (6) is more than decoding.search=beam keeps"),
         (
             {"decoding.search": Search.greedy, "decoding.n_best": 2},

@@ -4,7 +4,7 @@ import pytest
 
 from seq2seq import configure
 from seq2seq.config import Config, Search, Task
-from seq2seq.configure import check, conf_dir, fail, recipes, register_schemas
+from seq2seq.configure import check, conf_dir, fail, hydra_flags, recipes, register_schemas
 from seq2seq.errors import ConfigError
 
 TEXT = ["data.train=corpus/train", "data.valid=corpus/valid"]
@@ -87,15 +87,15 @@ def test_every_choice_of_a_group_is_possible(folder: str) -> None:
         ("training.lr=1", "training.lr: there is no such setting; training has steps, minutes, batch_tokens, "),
         ("zzz=1", "zzz: there is no such setting; the top level has task, run_dir, "),
         ("zzz.yyy=1", "zzz.yyy: there is no such setting; seq2seq/config.py lists every key."),
-        ("model.dim=wide", "model.dim: Value 'wide' of type 'str' could not be converted to Integer."),
-        ("model.dim=1.5", "model.dim: Value '1.5' of type 'float' could not be converted to Integer."),
+        ("model.dim=wide", "model.dim (wide) must be a whole number."),
+        ("model.dim=1.5", "model.dim (1.5) must be a whole number."),
         ("model.dim=null", "model.dim: null is not possible here; give it a value."),
         (
             "model.positions=rotry",
-            "model.positions: Invalid value 'rotry', expected one of [sinusoidal, learned, rotar",
+            "model.positions (rotry) must be one of sinusoidal, learned, rotary, alibi; did you mean rotary?",
         ),
-        ("training.tensorboard=maybe", "training.tensorboard: Value 'maybe' is not a valid bool"),
-        ("data.weights=[a]", "data.weights[0]: Value 'a' of type 'str' could not be converted to Float."),
+        ("training.tensorboard=maybe", "training.tensorboard (maybe) must be true or false."),
+        ("data.weights=[a]", "data.weights[0] (a) must be a number."),
         ("run_dir=${nowhere}", "run_dir: Interpolation key 'nowhere' not found."),
         ("model=smal", "model=smal: there is no such model; did you mean small? There are base, big, "),
         ("decoding=zzz", "decoding=zzz: there is no such decoding; there are beam, greedy, sample."),
@@ -122,6 +122,13 @@ def test_one_sentence_names_the_key_and_the_fix(override: str, sentence: str) ->
     message = refusal(override)
     assert message.startswith(sentence)
     assert len(message.splitlines()) == 1
+
+
+def test_options_are_hydras_or_none() -> None:
+    arguments = ["--cfg", "job", "--config-name=train", "seed=-1", "-m"]
+    assert hydra_flags(arguments) == ["--cfg", "--config-name=train", "-m"]
+    with pytest.raises(ConfigError, match=r"--batch-size: there is no such option; .* here batch_size=\.\.\."):
+        hydra_flags(["--batch-size", "3"])
 
 
 def test_only_the_broken_override_is_named() -> None:

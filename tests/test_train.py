@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,9 +14,13 @@ import pytest
 import safetensors.torch
 import torch
 
+from seq2seq.config import Precision
 from seq2seq.configure import check, register_schemas
+from seq2seq.device import resolve_precision
 from seq2seq.errors import Seq2SeqError
-from seq2seq.train import run
+from seq2seq.files import sha256
+from seq2seq.train import main, run
+from seq2seq.training.run_folder import RunFolder
 
 LANGUAGES = ["data.source_language=in", "data.target_language=out"]
 TINY = [
@@ -159,6 +164,84 @@ def test_signals_lose_nothing(corpus: Path, tmp_path: Path, number: signal.Signa
     assert figures(tmp_path / "whole") == figures(tmp_path / "cut")
 
 
+@pytest.mark.slow
+def test_five_sigkills_at_random_moments_lose_nothing(corpus: Path, tmp_path: Path) -> None:
+    """Also in validations and in the writing of checkpoints: the moments are nobody's choice."""
+    more = ["training.steps=150", "training.save_every=5", "training.validate_every=7", "training.log_every=1"]
+    train(*arguments(corpus, tmp_path / "whole", *more))
+    seed = random.SystemRandom().randrange(10**6)
+    print(f"seed {seed}")
+    moments = random.Random(seed)
+    lines = tmp_path / "cut" / "metrics.jsonl"
+    for step in sorted(moments.sample(range(1, 145), 5)):
+        process = command(*arguments(corpus, tmp_path / "cut", *more))
+        while not (lines.exists() and f'"step": {step},' in lines.read_text()):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0, 0.1))
+        process.kill()
+        process.communicate()
+    train(*arguments(corpus, tmp_path / "cut", *more))
+    assert_same(tmp_path / "whole" / "last", tmp_path / "cut" / "last")
+    assert figures(tmp_path / "whole") == figures(tmp_path / "cut")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=lambda number: number.name)
+def test_a_signal_before_or_after_training_is_one_sentence(
+    corpus: Path,
+    tmp_path: Path,
+    number: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    more = arguments(corpus, tmp_path / "run", "training.steps=3", "training.validate_every=100")
+    for place in ("prepare", "average_newest"):  # what comes before the loop, and right after it
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", ["train", *more])
+            patch.setattr(f"seq2seq.train.{place}", lambda *_, **__: os.kill(os.getpid(), number))
+            with pytest.raises(SystemExit) as caught:
+                main()
+        assert caught.value.code == 128 + number
+        errors = capsys.readouterr().err
+        assert f"stopped by {number.name}" in errors
+        assert "Go on with the same command" in errors
+    assert train(*more)["steps"] == 3
+
+
+def test_one_run_folder_takes_one_process(corpus: Path, tmp_path: Path) -> None:
+    more = arguments(corpus, tmp_path / "run", "training.steps=3", "training.validate_every=100")
+    with RunFolder(tmp_path / "run", keep=1).reserved():
+        process = command(*more)
+        _, errors = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert f"is in use by process {os.getpid()} on " in errors
+    assert train(*more)["steps"] == 3
+
+
+def test_fewer_steps_than_the_run_has_are_pointed_out(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    more = arguments(corpus, tmp_path / "run", "training.validate_every=100")
+    train(*more, "training.steps=3")
+    assert train(*more, "training.steps=2")["steps"] == 3
+    assert "training.steps (2) is below the 3 steps" in capsys.readouterr().err
+
+
+def test_another_device_chooses_its_own_number_format(corpus: Path, tmp_path: Path) -> None:
+    more = arguments(corpus, tmp_path / "run", "precision=auto", "training.validate_every=100")
+    train(*more, "training.steps=3")
+    state = tmp_path / "run" / "last" / "training" / "state.json"
+    manifest = tmp_path / "run" / "last" / "manifest.json"
+    for device, precision in (("cpu", "bfloat16"), ("cuda", None)):
+        values = json.loads(state.read_text())
+        state.write_text(json.dumps({**values, "dtype": "bfloat16", "device": device}))
+        sums = json.loads(manifest.read_text())
+        sums["training/state.json"] = sha256(state)
+        manifest.write_text(json.dumps(sums))
+        expected = precision or str(resolve_precision(Precision.auto, torch.device("cpu"))).removeprefix("torch.")
+        assert train(*more, "training.steps=3")["precision"] == expected
+
+
 def test_damaged_last_gives_way_to_the_one_before(corpus: Path, tmp_path: Path) -> None:
     more = ["training.steps=12", "training.save_every=4", "training.validate_every=100"]
     train(*arguments(corpus, tmp_path / "whole", *more))
@@ -209,6 +292,10 @@ def test_another_setting_or_text_is_not_gone_on_with(corpus: Path, tmp_path: Pat
         train(*arguments(corpus, tmp_path / "run", *more, "training.learning_rate=0.5"))
     with pytest.raises(Seq2SeqError, match="training.resume=never"):
         train(*arguments(corpus, tmp_path / "run", *more, "training.resume=never"))
+    shutil.rmtree(tmp_path / "run" / "last")
+    for resume in ("never", "auto"):
+        with pytest.raises(Seq2SeqError, match="holds a result in best/ but no training state"):
+            train(*arguments(corpus, tmp_path / "run", *more, f"training.resume={resume}"))
 
 
 def test_a_changed_corpus_is_not_gone_on_with(tmp_path: Path) -> None:

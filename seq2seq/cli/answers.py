@@ -37,6 +37,7 @@ def answer_lines(arguments: argparse.Namespace, program: str, stream: Stream, *,
         other = "--json" if arguments.json else "--n-best"
         raise ConfigError(f"--scores has no effect with {other}, whose output holds the scores; leave it out.")
     inputs = Inputs(arguments.input)
+    inputs.refuse(arguments.output)
     with Output(arguments.output) as output:
         model = load_model(arguments)  # after the files: a wrong name shows at once
         report = Report(program, inputs, quiet=arguments.quiet)

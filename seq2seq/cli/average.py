@@ -47,6 +47,7 @@ def run(arguments: argparse.Namespace, program: str) -> int:
         tokenizers=first.tokenizers,
         metrics={"average_of": [str(folder) for folder in arguments.checkpoints]},
         weights=mean,
+        card=f"# Average\n\nThe mean of the weights of {', '.join(map(str, arguments.checkpoints))}.\n",
     )
     print(f"{program}: the mean of {len(arguments.checkpoints)} checkpoints is in {output}.", file=sys.stderr)
     return 0

@@ -80,6 +80,18 @@ class Inputs:
                 if name != "-":
                     file.close()
 
+    def refuse(self, output: str) -> None:
+        """Make sure that an output file is not also read from.
+
+        Raises:
+            DataError: it is.
+        """
+        if output == "-" or not os.path.isfile(output):
+            return
+        for name in self._names:
+            if os.path.samestat(os.fstat(0) if name == "-" else os.stat(name), os.stat(output)):
+                raise DataError(f"{output}: --output is also an input, which it would replace; name another file.")
+
     @property
     def share(self) -> float | None:
         """How much of the inputs has been read, from 0 to 1; None when their size is not known."""
@@ -109,6 +121,9 @@ class Output:
         direct = name == "-" or (os.path.exists(name) and not os.path.isfile(name))
         self._temporary = None if direct else Path(f"{name}.partial")
         try:
+            parent = os.path.dirname(name)
+            if parent and not os.path.isdir(parent):
+                raise DataError(f"{name}: the folder {parent} does not exist; make it, or name another file.")
             if os.path.isdir(name):
                 raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
             if name == "-" and sys.stdout is None:

@@ -226,7 +226,7 @@ def _weighted(sizes: Sequence[int], weights: Sequence[float], *, epoch: int, see
         times, share = int(weight), (weight - int(weight)) * size
         if share:
             # The same circle every epoch, entered where the last epoch left it.
-            circle = np.random.default_rng([seed, corpus]).permutation(size) if shuffle else np.arange(size)
+            circle = np.random.default_rng([seed, 1, corpus]).permutation(size) if shuffle else np.arange(size)
             extra = circle[np.arange(int(epoch * share), int((epoch + 1) * share)) % size]
         else:
             extra = np.zeros(0, np.int64)

@@ -4,7 +4,7 @@ import contextlib
 import hashlib
 import json
 import os
-import tempfile
+import secrets
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,9 +39,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
+        temporary = path.with_name(f".{path.stem}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
+        temporary.touch(exist_ok=False)  # with the user's own permissions, unlike mkstemp: a cache may be shared
         yield temporary
         with temporary.open("rb+") as written:  # on disk before it has its name: power may fail in between
             os.fsync(written.fileno())

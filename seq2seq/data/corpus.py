@@ -1,5 +1,6 @@
 """From text specs (data.train, data.valid, data.test) to the text they name."""
 
+import collections
 import dataclasses
 import itertools
 from collections.abc import Iterator
@@ -63,21 +64,21 @@ def open_corpus(config: DataConfig, *, task: Task) -> Corpus:
     return _corpus(config, train, valid, test, name=name)
 
 
-def open_text(spec: str, config: DataConfig, *, task: Task, key: str) -> TextSource:
+def open_text(spec: str, config: DataConfig, *, task: Task, key: str, split: str | None = None) -> TextSource:
     """The text that one spec names; see DataConfig for the kinds of spec.
 
     Args:
         spec: the text spec.
         config: languages, columns and the like.
         task: decides whether text comes in pairs.
-        key: the setting that holds the spec, data.train, data.valid or data.test; for messages, and for the split of a
-            hub dataset that names none.
+        key: the setting that holds the spec, for messages.
+        split: train, valid or test, for a hub dataset that names none; None: the end of `key`.
 
     Raises:
         HubUnreachableError: a hub dataset that is not in the cache while the hub cannot be reached.
         DataError: a file is missing or a language is not set.
     """
-    split = key.removeprefix("data.")
+    split = split or key.removeprefix("data.")
     limit = config.max_pairs if split == "train" else None
     language_model = task is Task.language_modelling
     if spec == SAMPLE:
@@ -118,8 +119,11 @@ class FirstPairs:
         return key_of(source=self.source.fingerprint, first=self.count)
 
     def __iter__(self) -> Iterator[Pair]:
-        """Read from the start."""
-        return itertools.islice(self.source, self.count)
+        """Read from the start; two files to their ends, which tells whether their lines belong together."""
+        pairs = iter(self.source)
+        yield from itertools.islice(pairs, self.count)
+        if isinstance(self.source, PairedFiles):
+            collections.deque(pairs, maxlen=0)
 
     def where(self, index: int) -> str:
         """The place in the source."""

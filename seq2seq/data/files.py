@@ -67,7 +67,9 @@ class Lines:
                     yield self._decoded(raw, number)
         except (OSError, EOFError, zlib.error) as error:
             reason = getattr(error, "strerror", None) or error
-            raise DataError(f"{self.path}: cannot be read ({reason}).") from error
+            cut_off = not isinstance(error, OSError) or isinstance(error, gzip.BadGzipFile)
+            fix = " It is damaged or incomplete; fetch or make it again." if cut_off else ""
+            raise DataError(f"{self.path}: cannot be read ({reason}).{fix}") from error
 
     def _decoded(self, raw: bytes, number: int) -> str:
         try:
@@ -208,7 +210,9 @@ class JsonLinesFile:
             except ValueError as error:
                 raise DataError(f"{self.path}:{number}: not JSON ({error}); every line must be one object.") from None
             if not isinstance(row, dict):
-                raise DataError(f"{self.path}:{number}: not a JSON object but {type(row).__name__}.")
+                raise DataError(
+                    f"{self.path}:{number}: not a JSON object but {type(row).__name__}; every line must be one object."
+                )
             yield self.columns(row, where=partial(self.where, number - 1))
 
     def where(self, index: int) -> str:
@@ -271,7 +275,8 @@ class Columns:
         """The pair in `row`.
 
         Raises:
-            DataError: none of the names is there, or the value is not text.
+            DataError: none of the names is there, or the value is not text; null is empty text, and a number (a label)
+                is its digits.
         """
         if not self.source:
             text = self._text(row, self.target, key="data.source_field", where=where)
@@ -292,7 +297,10 @@ class Columns:
             if isinstance(value, list):  # words or tags of a tagging set
                 value = " ".join(map(str, value))
             if not isinstance(value, (str, int)):
-                raise DataError(f"{where()}: the column {name!r} holds {type(value).__name__}, not text.")
+                raise DataError(
+                    f"{where()}: the column {name!r} holds {type(value).__name__}, not text. Name another column "
+                    f"with {key}."
+                )
             return str(value)
         raise DataError(
             f"{where()}: no column {' or '.join(map(repr, names))}; it has {', '.join(map(repr, row))}. "

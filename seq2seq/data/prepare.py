@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from functools import cached_property
 
-from seq2seq.config import Config, Task
+import numpy as np
+
+from seq2seq.config import Config, Positions, Task
 from seq2seq.data.cache import cache_folder
 from seq2seq.data.corpus import Corpus, open_corpus
 from seq2seq.data.files import Pair, TextSource
@@ -99,4 +101,13 @@ def encode_text(source: TextSource, config: Config, tokenizers: Tokenizers) -> T
     dataset = token_dataset(source, tokenizers, task=config.task, folder=folder)
     if len(dataset) == 0:
         raise DataError(f"{source.name}: no line in it to validate or test on.")
+    longest = dataset.source_lengths
+    if config.task is Task.translation:
+        longest = np.maximum(longest, dataset.target_lengths)
+    worst, limit = int(longest.argmax()), config.model.max_length
+    if config.model.positions is Positions.learned and longest[worst] > limit:
+        raise DataError(
+            f"{source.where(worst)}: {longest[worst]} tokens, but the learned position table ends at model.max_length "
+            f"({limit}). Raise that, leave the line out, or use other positions."
+        )
     return dataset

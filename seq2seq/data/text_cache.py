@@ -9,6 +9,7 @@ import pyarrow as pa
 from seq2seq.data.cache import read_label, whole_file, write_label
 from seq2seq.data.files import Pair
 from seq2seq.data.progress import Progress, say
+from seq2seq.files import sha256
 
 ROWS = 10_000
 """Pairs of one record batch."""
@@ -61,12 +62,12 @@ def kept(path: Path, pairs: Callable[[], Iterable[Pair]], *, name: str, total: i
     facts, damaged = read_label(path)
     if damaged:
         say(f"{path} is damaged; getting {name} again.")
-    if facts is None:
+    if facts is None or "sha256" not in facts:
         rows = _write(path, iter(pairs()), name=name, total=total)
-        write_label(path, rows=rows)
+        write_label(path, rows=rows, sha256=sha256(path))
         facts, _ = read_label(path)
         assert facts is not None
-    return KeptText(path, name=name, fingerprint=facts["checksum"], rows=facts["rows"])
+    return KeptText(path, name=name, fingerprint=facts["sha256"], rows=facts["rows"])
 
 
 def _write(path: Path, pairs: Iterator[Pair], *, name: str, total: int | None) -> int:

@@ -234,7 +234,9 @@ def _write_pairs(
     drops = DropCounts()
     with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, schema) as writer:
         for pairs, first in _chunks(source, PAIRS):
-            sources, targets = _encode(pairs, tokenizers, task=task, first=first, source=source)
+            sources, targets = _encode(
+                pairs, tokenizers, task=task, first=first, source=source, drop_empty=filter is not None
+            )
             if filter is None:
                 drops += DropCounts(read=len(pairs))
             else:
@@ -248,16 +250,25 @@ def _write_pairs(
 
 
 def _encode(
-    pairs: Sequence[Pair], tokenizers: Tokenizers, *, task: Task, first: int, source: TextSource
+    pairs: Sequence[Pair], tokenizers: Tokenizers, *, task: Task, first: int, source: TextSource, drop_empty: bool
 ) -> tuple[list[list[int]], list[list[int]]]:
-    """Ids of both sides without end tokens. `first` is the number of the first pair in `source`, for messages."""
+    """Ids of both sides without end tokens.
+
+    Args:
+        pairs: the text.
+        tokenizers: text to ids.
+        task: what the targets are.
+        first: number of the first pair in `source`, for messages.
+        source: where they are from, for messages.
+        drop_empty: pairs without a label will be dropped and counted, so no label is not an unknown one.
+    """
     sources, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     if task is Task.translation:
         return tokenizers.source.encode_batch(sources), tokenizers.target.encode_batch(targets)
     labels = []
     for index, target in enumerate(targets):
         try:
-            labels.append(tokenizers.target.encode(target))
+            labels.append([] if drop_empty and not target.strip() else tokenizers.target.encode(target))
         except DataError as error:
             raise DataError(f"{source.where(first + index)}: {error}") from None
     if task is Task.classification:

@@ -38,6 +38,8 @@ FORMAT = 1
 """Version of the cached tokenizers."""
 LONGEST_LINE = 1000
 """Characters; longer training lines are cut, so that tokenizer.training_lines alone bounds the trainer's memory."""
+NO_TEXT = "no text to learn a vocabulary from. Name other text with data.train."
+
 MANY_LINES = 20_000
 """Learning from more takes seconds, so it is announced."""
 TRAINER_THREADS = 16
@@ -115,7 +117,7 @@ def _learned(config: TokenizerConfig, corpus: Corpus, *, side: _Side, task: Task
             characters.update(text)
         tokenizer = CharacterTokenizer("".join(characters))
     if tokenizer.vocab_size <= (0 if side is _Side.labels else UNK + 1):
-        raise DataError(f"{_names(sources)}: no text to learn a vocabulary from.")
+        raise DataError(f"{_names(sources)}: {NO_TEXT}")
     with whole_file(path) as temporary:
         tokenizer.save(temporary)
     write_label(path)
@@ -129,7 +131,7 @@ def _train_pieces(
     count = -(-config.training_lines // 2) if side is _Side.both else config.training_lines
     lines = _sample(sources, side, count)
     if not lines:
-        raise DataError(f"{_names(sources)}: no text to learn a vocabulary from.")
+        raise DataError(f"{_names(sources)}: {NO_TEXT}")
     if len(lines) >= MANY_LINES:
         say(f"learning a {config.kind.value} vocabulary of {config.vocab_size:,} from {len(lines):,} lines")
     whole = documents is Documents.file

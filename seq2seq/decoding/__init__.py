@@ -13,7 +13,7 @@ from seq2seq.decoding.beam import beam_search
 from seq2seq.decoding.decodable import Decodable, DecodingState, Hypothesis, SearchResult, StateT
 from seq2seq.decoding.greedy import greedy_search, likeliest
 from seq2seq.decoding.length_penalty import FORMULAS
-from seq2seq.decoding.sample import drawer, sample_search, uniform_numbers
+from seq2seq.decoding.sample import drawer, on_device, sample_search, uniform_numbers
 from seq2seq.decoding.single import Choose, written_tokens
 
 __all__ = [
@@ -136,7 +136,7 @@ def generate(
         return
     choose: Choose = likeliest
     if config.search is Search.sample:
-        chance = uniform_numbers([0], seed=seed, draws=1, limits=[max_length]).to(prompt.device)
+        chance = on_device(uniform_numbers([0], seed=seed, draws=1, limits=[max_length]), prompt.device)
         choose = drawer(chance, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
     for tokens in written_tokens(
         model,

@@ -69,7 +69,7 @@ def sample_search(
             model,
             state,
             prompt,
-            choose=drawer(chance.to(prompt.device), temperature=temperature, top_k=top_k, top_p=top_p),
+            choose=drawer(on_device(chance, prompt.device), temperature=temperature, top_k=top_k, top_p=top_p),
             eos_id=eos_id,
             forbidden_ids=forbidden_ids,
             max_length=[limit for limit in limits for _ in range(n_best)],
@@ -79,6 +79,14 @@ def sample_search(
         )
     )
     return drawn if n_best == 1 else _ranked(drawn, n_best)
+
+
+def on_device(chance: Tensor, device: torch.device) -> Tensor:
+    """`uniform_numbers` in the device's most precise format, still below 1 where that rounds."""
+    dtype = precise(device)
+    if dtype != chance.dtype:
+        chance = chance.clamp(max=1 - torch.finfo(dtype).eps)
+    return chance.to(device, dtype)
 
 
 def uniform_numbers(row_seeds: Sequence[int], *, seed: int, draws: int, limits: Sequence[int]) -> Tensor:

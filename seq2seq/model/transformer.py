@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from seq2seq.model.decoder import Decoder
 from seq2seq.model.encoder import Encoder
-from seq2seq.model.heads import POOLINGS
+from seq2seq.model.pooling import POOLINGS
 from seq2seq.model.state import DecodingState
 
 

@@ -25,7 +25,7 @@ def draw_curves(metrics_lines: Path, picture: Path) -> None:
     figure = Figure(figsize=(5 * (2 + bool(scores)), 4), layout="constrained")
     FigureCanvasAgg(figure)
     panels = list(figure.subplots(1, 2 + bool(scores)))
-    _line(panels[0], train, "loss", "training, smoothed labels")
+    _line(panels[0], train, "nll", "training")
     _line(panels[0], valid, "loss", "validation")
     panels[0].set_title("loss (nats a token)")
     if scores:

@@ -1,11 +1,13 @@
-"""Ctrl-C and `kill` ask the loop to stop at the next step instead of tearing it down."""
+"""Ctrl-C and `kill`: they ask the loop to stop at the next step, and end the rest of a run with a sentence."""
 
 import signal
+import threading
 from types import FrameType, TracebackType
+from typing import Self
 
 
 class Interrupted(Exception):  # noqa: N818 - not an error: the run was asked to stop
-    """Training was asked to stop; the state is saved.
+    """The run was asked to stop; what was finished is saved.
 
     Args:
         signal_number: the signal that asked.
@@ -21,16 +23,19 @@ class Interrupted(Exception):  # noqa: N818 - not an error: the run was asked to
         return 128 + self.signal_number
 
 
-class StopSignals:
-    """While entered, SIGINT and SIGTERM are remembered in `.received`; a second SIGINT raises KeyboardInterrupt."""
+class _Handlers:
+    """While entered, `_handle` receives SIGINT and SIGTERM; in another thread than the main one, nothing does."""
 
     def __init__(self) -> None:
-        self.received: int | None = None
         self._previous: dict[int, object] = {}
 
-    def __enter__(self) -> "StopSignals":
-        for number in (signal.SIGINT, signal.SIGTERM):
-            self._previous[number] = signal.signal(number, self._remember)
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        raise Interrupted(number)
+
+    def __enter__(self) -> Self:
+        if threading.current_thread() is threading.main_thread():  # Python lets no other thread set handlers
+            for number in (signal.SIGINT, signal.SIGTERM):
+                self._previous[number] = signal.signal(number, self._handle)
         return self
 
     def __exit__(
@@ -39,7 +44,19 @@ class StopSignals:
         for number, handler in self._previous.items():
             signal.signal(number, handler)  # type: ignore[arg-type]
 
-    def _remember(self, number: int, frame: FrameType | None) -> None:
+
+class StopAtOnce(_Handlers):
+    """While entered, SIGINT and SIGTERM raise Interrupted wherever the run is: nothing there needs saving first."""
+
+
+class StopSignals(_Handlers):
+    """While entered, SIGINT and SIGTERM are remembered in `.received`; a second SIGINT raises KeyboardInterrupt."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.received: int | None = None
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
         if self.received == signal.SIGINT and number == signal.SIGINT:
             raise KeyboardInterrupt
         self.received = number

@@ -75,7 +75,6 @@ class Position:
         without_gain: validations since then.
         validation_seconds: how long the newest validation took.
         interval: sums since the newest line of metrics.jsonl.
-        finished: the run came to its end.
     """
 
     step: int = 0
@@ -89,7 +88,6 @@ class Position:
     without_gain: int = 0
     validation_seconds: float = 0.0
     interval: dict[str, float] = field(default_factory=dict)
-    finished: bool = False
 
 
 class Trainer:
@@ -154,7 +152,11 @@ class Trainer:
         tensors["random/cpu"] = torch.get_rng_state()
         if self.device.type == "cuda":
             tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
-        settings = {"dtype": str(self.dtype).removeprefix("torch."), "text": self.text}
+        settings = {
+            "dtype": str(self.dtype).removeprefix("torch."),
+            "device": self.device.type,
+            "text": self.text,
+        }
         return TrainingState(tensors, {**asdict(self.position), **settings, "scaler": self.scaler.state_dict()})
 
     def load_state(self, state: TrainingState, weights: dict[str, Tensor], *, origin: str) -> None:
@@ -204,6 +206,7 @@ class Trainer:
                 while True:
                     if self._validation_is_due():
                         self._run_validation(log, signals.check)
+                        self._save_last()
                     if self._is_over():
                         break
                     if self.position.step and self.position.step % self.settings.save_every == 0:
@@ -212,7 +215,6 @@ class Trainer:
                     self._step(log)
                 if self.position.validated_step != self.position.step:
                     self._run_validation(log, signals.check)
-                self.position.finished = True
                 self._save_last(again=True)
             except Interrupted:
                 self._save_last()
@@ -331,13 +333,7 @@ class Trainer:
 
     def _log(self, log: MetricsLog, rate: float, norm: Tensor) -> None:
         position = self.position
-        figures = self._sums.figures()
-        if not math.isfinite(figures["loss"]):
-            raise TrainingError(
-                f"The loss at step {position.step} is {figures['loss']}: training has diverged. Lower "
-                f"training.learning_rate ({self.settings.learning_rate}) or raise training.warmup_steps; "
-                f"{self.folder.best} holds the best checkpoint so far."
-            )
+        figures = self._finite_figures()
         log.write(
             "train",
             position.step,
@@ -356,6 +352,21 @@ class Trainer:
         )
         self._sums.clear()
 
+    def _finite_figures(self) -> dict[str, float]:
+        """Those of the steps since the newest line of the log.
+
+        Raises:
+            TrainingError: their loss is not a number.
+        """
+        figures = self._sums.figures()
+        if not math.isfinite(figures["loss"]):
+            raise TrainingError(
+                f"The loss at step {self.position.step} is {figures['loss']}: training has diverged. Lower "
+                f"training.learning_rate ({self.settings.learning_rate}) or raise training.warmup_steps; "
+                f"{self.folder.best} holds the best checkpoint so far."
+            )
+        return figures
+
     # --------------------------------------------------------------- saving
 
     def _save_last(self, *, again: bool = False) -> None:
@@ -363,6 +374,7 @@ class Trainer:
         position = self.position
         if self._saved_step == position.step and not again:
             return
+        self._finite_figures()  # weights that are not numbers must not push good ones out
         older = None
         if self._saved_step is not None and self._saved_step != position.step and self.folder.keep:
             older = self.folder.name_when_older(self._saved_step)

@@ -123,7 +123,7 @@ def linear_cross_entropy(
 
 
 def features_of(model: Any, batch: Any) -> Tensor:
-    """The final hidden states of any of the three models for a batch: what its head turns into logits."""
+    """The final hidden states of any of the four models for a batch: what its head turns into logits."""
     if batch.source is None:
         features = model.features(batch.target_in)
     elif batch.target_in is None:

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from seq2seq.config import TrainingConfig
 from seq2seq.errors import CheckpointError
+from seq2seq.model.positions import Learned
 
 
 def build_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.AdamW:
@@ -14,7 +15,7 @@ def build_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Ada
 
     Weight decay is for the matrices of the layers: norms, biases and embeddings are left alone.
     """
-    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
+    embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding | Learned)}
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
     for parameter in model.parameters():

@@ -57,12 +57,13 @@ class Progress:
 
     Args:
         every: seconds between lines where stderr is not a terminal.
+        wait: say nothing before that time is over; else the first state is shown at once.
     """
 
-    def __init__(self, *, every: float = 15.0) -> None:
+    def __init__(self, *, every: float = 15.0, wait: bool = False) -> None:
         self._terminal = sys.stderr.isatty()
         self._every = 0.5 if self._terminal else every
-        self._next = 0.0
+        self._next = time.monotonic() + self._every if wait else 0.0
 
     def show(self, text: str, *, now: bool = False) -> None:
         """Show the newest state, if it is time."""

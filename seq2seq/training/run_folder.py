@@ -7,17 +7,22 @@ runs/name/
   best/                best so far by the watched metric; for use, without training state
   metrics.jsonl        one JSON object a line: training and validation figures by step
   metrics.json         final scores
+  .lock                held by the process that trains here
 ```
 """
 
+import contextlib
+import fcntl
 import json
+import os
 import shutil
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from seq2seq.checkpoint import load_training_state, verify
-from seq2seq.errors import CheckpointError
+from seq2seq.errors import CheckpointError, TrainingError
 from seq2seq.files import write_bytes
 
 
@@ -36,6 +41,39 @@ class RunFolder:
         self.best = self.path / "best"
         self.metrics_lines = self.path / "metrics.jsonl"
         self.metrics = self.path / "metrics.json"
+
+    @contextlib.contextmanager
+    def reserved(self) -> Iterator[None]:
+        """Make the folder, and keep every other process from training in it until the block ends.
+
+        Raises:
+            TrainingError: it cannot be written, or another process trains in it.
+        """
+        try:
+            self.path.mkdir(parents=True, exist_ok=True)
+            if not os.access(self.path, os.W_OK | os.X_OK):
+                raise PermissionError("no permission to write")
+            lock = open(self.path / ".lock", "a+", encoding="utf-8")  # noqa: SIM115 - open as long as the run
+        except OSError as error:
+            raise TrainingError(
+                f"run_dir={self.path}: the folder cannot be written ({error.strerror or error}); choose another "
+                "run_dir."
+            ) from error
+        with lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it however the process ends
+            except BlockingIOError:
+                lock.seek(0)
+                raise TrainingError(
+                    f"run_dir={self.path} is in use by {lock.read().strip() or 'another process'}; wait for it to end, "
+                    "or choose another run_dir."
+                ) from None
+            except OSError:
+                pass  # some network folders know no locks
+            lock.truncate(0)
+            lock.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+            lock.flush()
+            yield
 
     def name_when_older(self, step: int) -> Path:
         """Where last/ of this step goes when a newer one takes its name."""
@@ -84,6 +122,24 @@ class RunFolder:
         remains = (*self.path.glob(".last.*.tmp"), *self.path.glob(".last.*.old"))
         whole = (folder for folder in remains if (folder / "manifest.json").exists())  # it is written last
         yield from (folder for folder in (self.last, *whole, *self.kept()) if folder.is_dir())
+
+    def restore_best(self) -> None:
+        """Bring back a best/ that a power loss caught between two renames, see files.whole_folder."""
+        if self.best.exists():
+            return
+        for remains in (*self.path.glob(".best.*.tmp"), *self.path.glob(".best.*.old")):
+            with contextlib.suppress(CheckpointError):
+                verify(remains)
+                os.rename(remains, self.best)
+                return
+
+    def ended_before(self) -> bool:
+        """Whether there is a result, though nothing to go on from: somebody removed last/ and the older ones."""
+        if not self.best.exists():
+            return False
+        # last/ is written right after the first validation, so a crash leaves best/ alone only before the second
+        lines = self.metrics_lines.read_bytes().splitlines() if self.metrics_lines.exists() else []
+        return self.metrics.exists() or sum(line.startswith(b'{"kind": "valid"') for line in lines) > 1
 
     def truncate_metrics(self, step: int) -> None:
         """Forget lines of metrics.jsonl beyond a step: the run is about to write them again."""

@@ -18,7 +18,9 @@ def learning_rate(config: TrainingConfig, *, step: int, progress: float) -> floa
         progress: share of the run that is done, 0 to 1: of its steps, or of its minutes.
 
     Returns:
-        Linear warm-up to the peak, then:
+        Linear warm-up (a factor that rises to 1) times one of these shapes. Those of progress fall from the first step
+        on, because where warm-up ends is not known beforehand when minutes decide: with a tenth of the run for
+        warm-up, linear tops out at nine tenths of the peak.
             inverse_sqrt: falls with 1 / sqrt(step) (Vaswani et al. 2017, section 5.3)
             cosine: half a cosine wave down to final_learning_rate (Loshchilov & Hutter 2017)
             linear: a straight line down to final_learning_rate

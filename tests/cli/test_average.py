@@ -34,6 +34,8 @@ def test_the_mean_of_one_and_the_same_is_itself(tiny_checkpoint: Make, tmp_path:
 def test_what_is_refused(tiny_checkpoint: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     folder = str(tiny_checkpoint())
     (tmp_path / "there").mkdir()
+    blocked = tmp_path / "file"
+    blocked.write_text("no folder")
     for arguments, message in [
         (["--output", str(tmp_path / "new"), folder], "name two or more"),
         (["--output", str(tmp_path / "there"), folder, folder], "exists already"),
@@ -47,7 +49,7 @@ def test_what_is_refused(tiny_checkpoint: Make, tmp_path: Path, capfd: pytest.Ca
             ["--output", str(tmp_path / "new"), folder, str(tiny_checkpoint("language_modelling"))],
             "its task is language_modelling, not translation",
         ),
-        (["--output", "/proc/new", folder, folder], "could not be written"),
+        (["--output", str(blocked / "new"), folder, folder], "could not be written"),
     ]:
         assert main(["average", *arguments]) == 2
         error = capfd.readouterr().err

@@ -36,4 +36,4 @@ def test_a_translation_model_is_refused(
 ) -> None:
     (tmp_path / "in").write_text("the dog\n")
     assert main(["predict", "--ckpt", str(tiny_checkpoint()), "--input", str(tmp_path / "in")]) == 2
-    assert capfd.readouterr().err == "seq2seq predict: error: This model translates: use translate.\n"
+    assert "error: This model translates: use translate, or seq2seq-translate" in capfd.readouterr().err

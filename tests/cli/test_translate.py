@@ -243,15 +243,18 @@ def test_errors_are_one_sentence(
     (tmp_path / "broken.gz").write_bytes(b"not gzip")
     writer = tiny_checkpoint("language_modelling")
     good = ["--ckpt", checkpoint, "--input", lines]
+    (tmp_path / "link.txt").symlink_to(lines)
     for arguments, message in [
         (["--ckpt", tmp_path / "nothing", "--input", lines], "there is no such folder"),
         (["--ckpt", tmp_path, "--input", lines], "no manifest.json in it, in best/ or in last/"),
         (["--ckpt", broken, "--input", lines], "model.safetensors is damaged"),
-        (["--ckpt", writer, "--input", lines], "This model is a language model: use generate."),
+        (["--ckpt", writer, "--input", lines], "This model is a language model: use generate, or seq2seq generate."),
         (["--ckpt", checkpoint, "--input", tmp_path / "none.txt"], "none.txt: cannot be read (No such file"),
         (["--ckpt", checkpoint, "--input", tmp_path], "this is a folder; name the files in it"),
         (["--ckpt", checkpoint, "--input", tmp_path / "broken.gz"], "this gzip file is damaged"),
-        ([*good, "--output", tmp_path / "no" / "out.txt"], "cannot be written (No such file or directory)"),
+        ([*good, "--output", tmp_path / "no" / "out.txt"], f"the folder {tmp_path / 'no'} does not exist; make it"),
+        ([*good, "--output", lines], "--output is also an input, which it would replace"),
+        ([*good, "--output", tmp_path / "link.txt"], "--output is also an input"),
         ([*good, "--output", tmp_path], "cannot be written (Is a directory)"),
         ([*good, "--beam-size", "4", "--search", "greedy"], "beam_size has no effect with search=greedy"),
         ([*good, "--seed", "4"], "seed has no effect with search=beam"),
@@ -267,6 +270,7 @@ def test_errors_are_one_sentence(
         assert captured.err.startswith("seq2seq-translate: error: ") and captured.err.count("\n") == 1
         assert message in captured.err
     assert sorted(path.name for path in tmp_path.iterdir() if path.name.startswith("out")) == []
+    assert lines.read_text() == "the dog\n"
 
 
 @pytest.mark.parametrize("arguments", [["--ckpt", "x", "--beam-sise", "4"], [], ["--ckpt", "x", "--threads", "0"]])

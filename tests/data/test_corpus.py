@@ -102,6 +102,10 @@ def test_corpus_of_files(folder: Path) -> None:
     assert [list(text) for text in found.train] == [PAIRS[:2], PAIRS[:2]]
     assert list(found.valid) == PAIRS  # the limit is for training text
     assert (found.test, found.name, found.notice) == (None, "files", None)
+    with (folder / "plain.de").open("a") as file:
+        file.write("one more\n")
+    with pytest.raises(DataError, match="Align them again"):  # though the first two are there
+        list(found.train[0])
     (text,) = open_corpus(config(train=f"{folder}/plain", valid=f"{folder}/plain"), task=Task.translation).train
     assert len({text.fingerprint, FirstPairs(text, 2).fingerprint, FirstPairs(text, 1).fingerprint}) == 3
 

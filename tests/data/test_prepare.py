@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from seq2seq.config import Config, DataConfig, Documents, Task, TokenizerConfig, TokenizerKind
+from seq2seq.config import Config, DataConfig, Documents, Positions, Task, TokenizerConfig, TokenizerKind
 from seq2seq.data import sample_corpus
 from seq2seq.data.batching import PackedBatches, PairBatches
 from seq2seq.data.prepare import prepare
@@ -82,6 +82,16 @@ def test_nothing_left_and_nothing_to_validate_on(config, sentences, write_pairs)
         prepare(config(train=text, valid=text, max_length=2))
     with pytest.raises(DataError, match="none.en and .*none.de: no line in it to validate or test on"):
         prepare(config(train=text, valid=none))
+
+
+def test_a_held_out_line_beyond_learned_positions_is_refused(config, sentences, write_pairs) -> None:  # type: ignore[no-untyped-def]
+    text = write_pairs(sentences)
+    settings = config(train=text, valid=write_pairs([("a", "b"), ("the cat", "die Katze " * 50)], "valid"))
+    settings.model.max_length = 128
+    prepare(settings)
+    settings.model.positions = Positions.learned
+    with pytest.raises(DataError, match=r"valid\.de:2: \d+ tokens, but .* ends at model.max_length \(128\)"):
+        prepare(settings)
 
 
 def test_several_corpora(config, sentences, write_pairs, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

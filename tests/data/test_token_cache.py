@@ -57,6 +57,10 @@ def test_classification(listed, tmp_path: Path) -> None:  # type: ignore[no-unty
     assert encoded.source_lengths.tolist() == [2, 3]
     with pytest.raises(DataError, match="valid:2: the label 'fr' does not occur in the training text, which has 2"):
         token_dataset(listed([("a", "en"), ("b", "fr")], "valid"), both, task=Task.classification, folder=tmp_path)
+    some = listed([("a", "en"), ("b", " "), ("", "en")], "train")
+    rules = Filter(max_length=20, max_length_ratio=None)
+    kept = token_dataset(some, both, task=Task.classification, folder=tmp_path, filter=rules)
+    assert (kept.drops.read, kept.drops.empty, len(kept)) == (3, 2, 1)
 
 
 def test_tagging_labels_the_first_piece_of_each_word(listed, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]

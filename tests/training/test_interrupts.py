@@ -1,9 +1,10 @@
 import os
 import signal
+import threading
 
 import pytest
 
-from seq2seq.training.interrupts import Interrupted, StopSignals
+from seq2seq.training.interrupts import Interrupted, StopAtOnce, StopSignals
 
 
 def send(number: signal.Signals) -> None:
@@ -49,3 +50,25 @@ def test_handlers_come_back() -> None:
     assert [signal.getsignal(number) for number in numbers] == before
     with pytest.raises(KeyboardInterrupt):
         send(signal.SIGINT)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_where_nothing_needs_saving_a_signal_ends_the_work(number: signal.Signals) -> None:
+    with pytest.raises(Interrupted, match=number.name), StopAtOnce():
+        send(number)
+        raise AssertionError("not stopped")
+
+
+def test_other_threads_leave_the_handlers_alone() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    found = []
+
+    def work() -> None:
+        with StopSignals() as signals:
+            signals.check()
+            found.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert found == [before]

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from seq2seq.errors import CheckpointError
+from seq2seq.errors import CheckpointError, TrainingError
 from seq2seq.files import sha256, whole_folder, write_json
 from seq2seq.training.run_folder import RunFolder
 
@@ -77,6 +78,50 @@ def test_remains_of_a_crash_are_removed(folder: RunFolder) -> None:
     (folder.path / ".hidden").touch()
     folder.drop_surplus()
     assert sorted(path.name for path in folder.path.iterdir()) == [".hidden", "last"]
+
+
+@pytest.mark.parametrize("remains", [[".best.77.old"], [".best.77.old", ".best.77.tmp"]])
+def test_a_best_caught_between_two_names_comes_back(folder: RunFolder, remains: list[str]) -> None:
+    """The new one where it is whole, else the one before it."""
+    for step, name in enumerate(remains, start=1):
+        save(folder.path / name, step)
+    folder.restore_best()
+    assert step_of(folder.best) == len(remains)
+    folder.restore_best()
+    assert step_of(folder.best) == len(remains)
+    if len(remains) == 2:
+        cut(folder.best / "model.safetensors")
+        shutil.move(folder.best, folder.path / ".best.77.tmp")
+        folder.restore_best()
+        assert step_of(folder.best) == 1
+
+
+def test_one_process_at_a_time(folder: RunFolder) -> None:
+    other = RunFolder(folder.path, keep=2)
+    refused = pytest.raises(TrainingError, match=rf"is in use by process {os.getpid()} on ")
+    with folder.reserved(), refused, other.reserved():
+        raise AssertionError("both have it")
+    with other.reserved():
+        pass
+
+
+def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    inside = RunFolder(tmp_path / "file" / "run", keep=1)
+    with pytest.raises(TrainingError, match=r"run_dir=.*file/run: the folder cannot be written"), inside.reserved():
+        pass
+
+
+def test_a_result_without_a_state_is_told_from_a_crash_before_the_first_one(folder: RunFolder) -> None:
+    assert not folder.ended_before()
+    save(folder.best, 1)
+    folder.metrics_lines.write_text('{"kind": "train", "step": 1}\n{"kind": "valid", "step": 1}\n')
+    assert not folder.ended_before()
+    folder.metrics_lines.write_text('{"kind": "valid", "step": 1}\n{"kind": "valid", "step": 2}\n')
+    assert folder.ended_before()
+    folder.metrics_lines.unlink()
+    folder.metrics.write_text("{}")
+    assert folder.ended_before()
 
 
 # -------------------------------------------------------------- where to go on

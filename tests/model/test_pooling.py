@@ -3,7 +3,7 @@
 import torch
 
 from seq2seq.config import Pooling
-from seq2seq.model.heads import POOLINGS
+from seq2seq.model.pooling import POOLINGS
 
 
 def test_the_table_has_the_keys_of_the_setting() -> None:
