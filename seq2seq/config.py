@@ -432,8 +432,13 @@ class DecodingConfig:
             yield from without_effect(self, "decoding.", ["temperature", "top_k", "top_p"], where)
         if self.search is not Search.beam:
             yield from without_effect(self, "decoding.", ["beam_size"], where)
+        lengths = ["length_penalty", "length_normalisation"]
         if self.search is Search.greedy:
-            yield from without_effect(self, "decoding.", ["length_penalty", "length_normalisation"], where)
+            yield from without_effect(self, "decoding.", lengths, where)
+        elif self.search is Search.sample and self.n_best == 1:
+            yield from without_effect(self, "decoding.", lengths, f"{where} and decoding.n_best=1")
+        elif self.search is Search.beam and self.beam_size == 1:
+            yield from without_effect(self, "decoding.", lengths, "with decoding.beam_size=1")
 
 
 @dataclass(slots=True)
@@ -523,6 +528,7 @@ class Config:
                 self.training, "training.", names, "with training.minutes, see training.validations"
             )
         if self.task in (Task.classification, Task.tagging):
+            yield from without_effect(self.model, "model.", ["tied_embeddings"], where)
             yield from without_effect(self.data, "data.", ["max_length_ratio"], where)
             names = [item.name for item in dataclasses.fields(DecodingConfig) if item.name != "batch_tokens"]
             yield from without_effect(self.decoding, "decoding.", names, where)

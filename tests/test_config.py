@@ -173,6 +173,15 @@ def test_every_number_declares_its_range() -> None:
             {**LANGUAGE_MODEL, "data.documents": Documents.file, "decoding.min_length": 3},
             "decoding.min_length=3 has no effect with data.documents=file",
         ),
+        (
+            {**TAGGER, "model.tied_embeddings": TiedEmbeddings.none},
+            "model.tied_embeddings=none has no effect with task=t",
+        ),
+        ({"decoding.beam_size": 1, "decoding.length_penalty": 2.0}, "decoding.length_penalty=2.0 has no effect with"),
+        (
+            {"decoding.search": Search.sample, "decoding.length_penalty": 2.0},
+            "decoding.length_penalty=2.0 has no effect with decoding.search=sample and decoding.n_best=1",
+        ),
         ({"decoding.n_best": 6}, "decoding.n_best (6) is more than decoding.search=beam keeps"),
         (
             {"decoding.search": Search.greedy, "decoding.n_best": 2},

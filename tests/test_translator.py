@@ -277,8 +277,13 @@ def test_another_search_takes_its_own_defaults(translator: Translator) -> None:
         assert translator.settings(n_best=None).n_best == 2
         given = translator.settings(search=Search.sample, top_k=3)
         assert translator.settings(given, search="beam").top_k == 0
+        translator.config.decoding.length_penalty = (
+            0.7  # of no use to one hypothesis, which is no mistake of the caller
+        )
+        assert translator.settings(beam_size=1).length_penalty == 1.0
+        assert translator.settings(beam_size=2).length_penalty == 0.7
     finally:
-        translator.config.decoding.n_best = 1
+        translator.config.decoding.n_best, translator.config.decoding.length_penalty = 1, 1.0
 
 
 def test_each_model_has_its_use(translator: Translator, writer: Translator, tiny_checkpoint: Make) -> None:

@@ -57,6 +57,12 @@ def decoding_settings(base: DecodingConfig, given: Mapping[str, Any], *, task: T
     # n_best of the checkpoint gives way to a smaller beam; one that is asked for is an error there (problems()).
     if "n_best" not in given and settings.search is Search.beam:
         settings.n_best = max(1, min(settings.n_best, settings.beam_size))
+    for name in (
+        "length_penalty",
+        "length_normalisation",
+    ):  # likewise the checkpoint's, where nothing competes any more
+        if name not in given and _lengths_do_not_compete(settings, name):
+            setattr(settings, name, getattr(DecodingConfig(), name))
     for name in given:
         if settings.search not in NEEDS.get(name, (settings.search,)):
             wanted = " or ".join(f"search={search.value}" for search in NEEDS[name])
