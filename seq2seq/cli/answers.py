@@ -98,12 +98,13 @@ class Report:
         self._program, self._inputs, self._quiet = program, inputs, quiet
         self._progress = Progress()
         self._start = time.monotonic()
-        self._lines = self._tokens = 0
+        self._lines = self._tokens = self._characters = 0
         self._notes: collections.Counter[Note] = collections.Counter()
 
     def add(self, answer: "Answer") -> None:
         """Count an answer, and show how it goes if it is time."""
         self._lines += 1
+        self._characters += len(answer.source) + 1
         self._tokens += sum(candidate.tokens for candidate in answer.candidates[:1])
         self._notes.update(set(answer.notes))
         if not self._quiet and time.monotonic() - self._start > SILENT:
@@ -126,8 +127,8 @@ class Report:
         return f"{self._lines:,} {'line' if self._lines == 1 else 'lines'}, {rates}"
 
     def _time_left(self) -> str:
-        share, read = self._inputs.share, self._inputs.lines_read
-        if not share or not read or not self._lines:
+        share, read = self._inputs.share, self._inputs.characters_read
+        if not share or not read or not self._characters:
             return ""
-        left = read / share - self._lines  # the lines not read yet are taken to be as long as those read
-        return f", about {self._duration(left * (time.monotonic() - self._start) / self._lines)} left"
+        done = share * self._characters / read  # by characters, not lines: one line may be as long as a thousand
+        return f", about {self._duration((time.monotonic() - self._start) * (1 - done) / done)} left"

@@ -36,7 +36,7 @@ class Inputs:
 
     def __init__(self, names: Sequence[str]) -> None:
         self._names = list(names)
-        self.lines_read = 0
+        self.characters_read = 0
         self._done = 0  # bytes of the inputs already read to their ends
         self._current: BinaryIO | None = None
         self._size: int | None = 0
@@ -68,7 +68,7 @@ class Inputs:
                 else:
                     lines = read_lines(cast(ByteStream, file), waiting=None if regular else _waits_for(file))
                 for line in lines:
-                    self.lines_read += line is not None
+                    self.characters_read += len(line.text) + 1 if line is not None else 0
                     yield line
                 self._done += file.tell() if regular else 0
             except (EOFError, zlib.error, gzip.BadGzipFile) as error:
