@@ -9,7 +9,7 @@ DESCRIPTION = """\
 Label text with a model of task=classification (a label for each line) or task=tagging (a label for each word of a
 line, with spaces between), one line out for each line in, in order, as it goes.
 
-  seq2seq predict --ckpt runs/language_id/best < input.txt > labels.txt"""
+  seq2seq predict --ckpt runs/language_identification/best < input.txt > labels.txt"""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
