@@ -359,9 +359,9 @@ class TrainingConfig:
     patience: int = number(0, at_least=0)
     """Validations without a better early_stopping metric before the run stops; 0 never stops."""
     save_every: int = number(1000, at_least=1)
-    """Steps between checkpoints of the full training state in last/."""
+    """Steps between checkpoints of the full training state in last/, which is also written after each validation."""
     keep_checkpoints: int = number(1, at_least=0)
-    """Checkpoints older than last/ to keep, under checkpoints/."""
+    """Checkpoints of save_every older than last/ to keep, under checkpoints/."""
     log_every: int = number(50, at_least=1)
     """Steps between lines in metrics.jsonl."""
     resume: Resume = Resume.auto

@@ -74,12 +74,12 @@ def run(settings: EvaluateConfig) -> dict[str, Any]:
     set_threads(settings.threads)
     checkpoint = load_checkpoint(settings.ckpt, device=device)
     config: Config = dataclasses.replace(checkpoint.config, decoding=settings.decoding, seed=settings.seed)
-    spec = settings.data
+    spec, split = settings.data, "test"
     if spec in ("valid", "test"):
-        spec = getattr(config.data, spec)
+        spec, split = getattr(config.data, spec), spec
         if spec is None:
             raise ConfigError(f"data={settings.data}: the run had no data.{settings.data}; name a text instead.")
-    text = open_text(spec, config.data, task=config.task, key="data", split="test")
+    text = open_text(spec, config.data, task=config.task, key="data", split=split)
     encoded = encode_text(text, config, checkpoint.tokenizers)
     corpus = Corpus([text], text, text, "files", documents=config.data.documents)
     prepared = Prepared(corpus, checkpoint.tokenizers, [], encoded, encoded, None)
@@ -109,7 +109,7 @@ def _hydra_main(composed: DictConfig) -> None:
     except Seq2SeqError as error:
         sys.exit(fail(PROGRAM, error))
     except KeyboardInterrupt:
-        print(f"{PROGRAM}: stopped; nothing was written.", file=sys.stderr)
+        print(f"{PROGRAM}: stopped.", file=sys.stderr)
         sys.exit(130)
 
 

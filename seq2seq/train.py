@@ -107,7 +107,11 @@ def train_and_score(config: Config, folder: RunFolder) -> dict[str, Any]:
     threads = set_threads(config.training.threads)
     resumed = checkpoint_to_go_on_from(folder, config)
     state = load_training_state(resumed) if resumed else None
-    if state is not None and config.precision is Precision.auto and state.values.get("device") == device.type:
+    if (
+        state is not None
+        and config.precision is Precision.auto
+        and state.values.get("device", device.type) == device.type
+    ):
         dtype = DTYPES[Precision(state.values["dtype"])]  # what the probe said at the start stays true
 
     prepared = prepare(config, tokenizers=Tokenizers.load(resumed) if resumed else None)

@@ -13,7 +13,7 @@ import seq2seq.train
 from seq2seq.checkpoint import load_checkpoint
 from seq2seq.configure import check, register_schemas
 from seq2seq.data.tokenizer import BOS, EOS
-from seq2seq.errors import Seq2SeqError
+from seq2seq.errors import DataError, Seq2SeqError
 from seq2seq.evaluate import EvaluateConfig, run
 
 PAIRS = [("1 2 3", "3 2 1"), ("4 4", "4 4"), ("7 8 9 7", "7 9 8 7"), ("5", "5")]
@@ -50,6 +50,23 @@ def test_gives_what_the_run_gave(trained: Path) -> None:
     assert {name: scores[name] for name in final} == final
     assert json.loads((trained / "run" / "evaluation" / "scores.json").read_text()) == scores
     assert len((trained / "run" / "evaluation" / "translations.txt").read_text().splitlines()) == len(PAIRS)
+
+
+@pytest.mark.parametrize(("data", "split"), [("valid", "valid"), ("test", "test"), ("elsewhere", "test")])
+def test_a_text_of_the_run_keeps_its_split(
+    trained: Path, tmp_path: Path, data: str, split: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hub dataset or the sample corpus that names no split is read as what it was to the run."""
+    opened: list[str] = []
+
+    def open_text(spec: str, *_: Any, key: str, split: str, **__: Any) -> Any:
+        opened.extend([key, split])
+        raise DataError(spec)
+
+    monkeypatch.setattr("seq2seq.evaluate.open_text", open_text)
+    with pytest.raises(DataError):
+        evaluate(f"ckpt={trained}/run", f"data={data}", f"output_dir={tmp_path}")
+    assert opened == ["data", split]
 
 
 def test_loss_is_the_obvious_one(trained: Path, tmp_path: Path) -> None:

@@ -86,11 +86,12 @@ class Inputs:
         Raises:
             DataError: it is.
         """
-        if output == "-" or not os.path.isfile(output):
-            return
-        for name in self._names:
-            if os.path.samestat(os.fstat(0) if name == "-" else os.stat(name), os.stat(output)):
-                raise DataError(f"{output}: --output is also an input, which it would replace; name another file.")
+        for written in (output, f"{output}.partial"):
+            if output == "-" or not os.path.isfile(written):
+                continue
+            for name in self._names:
+                if os.path.samestat(os.fstat(0) if name == "-" else os.stat(name), os.stat(written)):
+                    raise DataError(f"{written}: --output is also an input, which it would replace; name another file.")
 
     @property
     def share(self) -> float | None:

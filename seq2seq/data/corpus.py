@@ -1,6 +1,5 @@
 """From text specs (data.train, data.valid, data.test) to the text they name."""
 
-import collections
 import dataclasses
 import itertools
 from collections.abc import Iterator
@@ -119,11 +118,10 @@ class FirstPairs:
         return key_of(source=self.source.fingerprint, first=self.count)
 
     def __iter__(self) -> Iterator[Pair]:
-        """Read from the start; two files to their ends, which tells whether their lines belong together."""
-        pairs = iter(self.source)
-        yield from itertools.islice(pairs, self.count)
+        """Read from the start; of two files all lines are counted, which tells whether they belong together."""
         if isinstance(self.source, PairedFiles):
-            collections.deque(pairs, maxlen=0)
+            self.source.check_line_counts()
+        yield from itertools.islice(self.source, self.count)
 
     def where(self, index: int) -> str:
         """The place in the source."""

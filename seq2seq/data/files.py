@@ -1,5 +1,6 @@
 """Text files as streams of (source, target) pairs: pairs of files, TSV, JSON lines, plain text; each may be gzipped."""
 
+import contextlib
 import gzip
 import hashlib
 import json
@@ -7,7 +8,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, BinaryIO, Protocol
+from typing import Any, BinaryIO, Protocol, cast
 
 from seq2seq.data.cache import BLOCK
 from seq2seq.errors import DataError
@@ -60,11 +61,29 @@ class Lines:
         Raises:
             DataError: the file cannot be read, is not gzip, or has a line that is not UTF-8.
         """
+        with self._open() as file:
+            for number, raw in enumerate(file, start=1):
+                yield self._decoded(raw, number)
+
+    def count(self) -> int:
+        """Lines in the file; faster than reading them.
+
+        Raises:
+            DataError: the file cannot be read or is not gzip.
+        """
+        lines, last = 0, b"\n"
+        with self._open() as file:
+            while block := file.read(BLOCK):
+                lines, last = lines + block.count(b"\n"), block
+        return lines + (not last.endswith(b"\n"))
+
+    @contextlib.contextmanager
+    def _open(self) -> Iterator[BinaryIO]:
+        """The file's bytes; what goes wrong while they are read is a DataError."""
         try:
             with self.path.open("rb", buffering=BLOCK) as self._raw:
-                file = gzip.GzipFile(fileobj=self._raw) if self.path.suffix == ".gz" else self._raw
-                for number, raw in enumerate(file, start=1):
-                    yield self._decoded(raw, number)
+                zipped = self.path.suffix == ".gz"
+                yield cast(BinaryIO, gzip.GzipFile(fileobj=self._raw)) if zipped else self._raw
         except (OSError, EOFError, zlib.error) as error:
             reason = getattr(error, "strerror", None) or error
             cut_off = not isinstance(error, OSError) or isinstance(error, gzip.BadGzipFile)
@@ -109,6 +128,7 @@ class PairedFiles:
     def __init__(self, source: Path, target: Path) -> None:
         self.source, self.target = Lines(source), Lines(target)
         self.name = f"{source} and {target}"
+        self._counts: tuple[int, int] | None = None
 
     @cached_property
     def fingerprint(self) -> str:
@@ -132,6 +152,17 @@ class PairedFiles:
             pairs += 1
         if rest := sum(1 for _ in targets):
             raise self._unequal(pairs, pairs + rest)
+
+    def check_line_counts(self) -> None:
+        """Count the lines of both files, without decoding them; once.
+
+        Raises:
+            DataError: they differ.
+        """
+        if self._counts is None:
+            self._counts = self.source.count(), self.target.count()
+        if self._counts[0] != self._counts[1]:
+            raise self._unequal(*self._counts)
 
     def _unequal(self, source_lines: int, target_lines: int) -> DataError:
         return DataError(

@@ -108,6 +108,6 @@ def encode_text(source: TextSource, config: Config, tokenizers: Tokenizers) -> T
     if config.model.positions is Positions.learned and longest[worst] > limit:
         raise DataError(
             f"{source.where(worst)}: {longest[worst]} tokens, but the learned position table ends at model.max_length "
-            f"({limit}). Raise that, leave the line out, or use other positions."
+            f"({limit}). Train with a larger one or with other positions, or leave the line out."
         )
     return dataset

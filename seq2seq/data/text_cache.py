@@ -62,11 +62,13 @@ def kept(path: Path, pairs: Callable[[], Iterable[Pair]], *, name: str, total: i
     facts, damaged = read_label(path)
     if damaged:
         say(f"{path} is damaged; getting {name} again.")
-    if facts is None or "sha256" not in facts:
+    if facts is None:
         rows = _write(path, iter(pairs()), name=name, total=total)
         write_label(path, rows=rows, sha256=sha256(path))
-        facts, _ = read_label(path)
-        assert facts is not None
+    elif "sha256" not in facts:  # a label of before it was kept
+        write_label(path, rows=facts["rows"], sha256=sha256(path))
+    facts, _ = read_label(path)
+    assert facts is not None
     return KeptText(path, name=name, fingerprint=facts["sha256"], rows=facts["rows"])
 
 

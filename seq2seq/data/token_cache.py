@@ -260,7 +260,7 @@ def _encode(
         task: what the targets are.
         first: number of the first pair in `source`, for messages.
         source: where they are from, for messages.
-        drop_empty: pairs without a label will be dropped and counted, so no label is not an unknown one.
+        drop_empty: pairs of a classifier without a label will be dropped and counted, so that is not an unknown one.
     """
     sources, targets = [pair[0] for pair in pairs], [pair[1] for pair in pairs]
     if task is Task.translation:

@@ -6,7 +6,7 @@ from types import FrameType, TracebackType
 from typing import Self
 
 
-class Interrupted(Exception):  # noqa: N818 - not an error: the run was asked to stop
+class Interrupted(BaseException):  # noqa: N818 - no Exception: libraries that catch those must let it through
     """The run was asked to stop; what was finished is saved.
 
     Args:

@@ -216,6 +216,7 @@ class Trainer:
                 if self.position.validated_step != self.position.step:
                     self._run_validation(log, signals.check)
                 self._save_last(again=True)
+                signals.check()
             except Interrupted:
                 self._save_last()
                 raise
@@ -260,6 +261,7 @@ class Trainer:
     def _run_validation(self, log: MetricsLog, check: Callable[[], None]) -> None:
         position = self.position
         start = time.monotonic()
+        self._check_weights()
         self.progress.show(f"step {position.step:,}  validating ...", now=True)
         with self._validation_weights():
             self.model.eval()
@@ -333,7 +335,9 @@ class Trainer:
 
     def _log(self, log: MetricsLog, rate: float, norm: Tensor) -> None:
         position = self.position
-        figures = self._finite_figures()
+        figures = self._sums.figures()
+        if not math.isfinite(figures["loss"]):
+            raise self._diverged(f"the loss is {figures['loss']}")
         log.write(
             "train",
             position.step,
@@ -352,31 +356,34 @@ class Trainer:
         )
         self._sums.clear()
 
-    def _finite_figures(self) -> dict[str, float]:
-        """Those of the steps since the newest line of the log.
+    # --------------------------------------------------------------- saving
+
+    def _check_weights(self) -> None:
+        """Weights that are no numbers must not take the place of good ones.
 
         Raises:
-            TrainingError: their loss is not a number.
+            TrainingError: some are.
         """
-        figures = self._sums.figures()
-        if not math.isfinite(figures["loss"]):
-            raise TrainingError(
-                f"The loss at step {self.position.step} is {figures['loss']}: training has diverged. Lower "
-                f"training.learning_rate ({self.settings.learning_rate}) or raise training.warmup_steps; "
-                f"{self.folder.best} holds the best checkpoint so far."
-            )
-        return figures
+        if not all(bool(tensor.isfinite().all()) for tensor in weights_of(self.model).values()):
+            raise self._diverged("some weights are not numbers")
 
-    # --------------------------------------------------------------- saving
+    def _diverged(self, what: str) -> TrainingError:
+        best = f" {self.folder.best} holds the best checkpoint so far." if self.position.best is not None else ""
+        return TrainingError(
+            f"Training has diverged: at step {self.position.step} {what}. Lower training.learning_rate "
+            f"({self.settings.learning_rate}) or raise training.warmup_steps.{best}"
+        )
 
     def _save_last(self, *, again: bool = False) -> None:
         """Write last/ unless it already is this step's."""
         position = self.position
         if self._saved_step == position.step and not again:
             return
-        self._finite_figures()  # weights that are not numbers must not push good ones out
+        self._check_weights()
         older = None
-        if self._saved_step is not None and self._saved_step != position.step and self.folder.keep:
+        regular = self._saved_step is not None and self._saved_step % self.settings.save_every == 0
+        if regular and self._saved_step != position.step and self.folder.keep:
+            assert self._saved_step is not None
             older = self.folder.name_when_older(self._saved_step)
         state = self.state()
         self.save(self.folder.last, model=self.model, metrics={"step": position.step}, training=state, displaced=older)

@@ -134,7 +134,7 @@ class RunFolder:
                 return
 
     def ended_before(self) -> bool:
-        """Whether there is a result, though nothing to go on from: somebody removed last/ and the older ones."""
+        """Asked where there is no state to go on from: whether there was one once, which somebody removed."""
         if not self.best.exists():
             return False
         # last/ is written right after the first validation, so a crash leaves best/ alone only before the second

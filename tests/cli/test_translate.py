@@ -244,6 +244,7 @@ def test_errors_are_one_sentence(
     writer = tiny_checkpoint("language_modelling")
     good = ["--ckpt", checkpoint, "--input", lines]
     (tmp_path / "link.txt").symlink_to(lines)
+    (tmp_path / "new.partial").write_text("the dog\n")
     for arguments, message in [
         (["--ckpt", tmp_path / "nothing", "--input", lines], "there is no such folder"),
         (["--ckpt", tmp_path, "--input", lines], "no manifest.json in it, in best/ or in last/"),
@@ -255,6 +256,7 @@ def test_errors_are_one_sentence(
         ([*good, "--output", tmp_path / "no" / "out.txt"], f"the folder {tmp_path / 'no'} does not exist; make it"),
         ([*good, "--output", lines], "--output is also an input, which it would replace"),
         ([*good, "--output", tmp_path / "link.txt"], "--output is also an input"),
+        (["--ckpt", checkpoint, "--input", tmp_path / "new.partial", "--output", tmp_path / "new"], "is also an input"),
         ([*good, "--output", tmp_path], "cannot be written (Is a directory)"),
         ([*good, "--beam-size", "4", "--search", "greedy"], "beam_size has no effect with search=greedy"),
         ([*good, "--seed", "4"], "seed has no effect with search=beam"),

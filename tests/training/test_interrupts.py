@@ -59,6 +59,14 @@ def test_where_nothing_needs_saving_a_signal_ends_the_work(number: signal.Signal
         raise AssertionError("not stopped")
 
 
+def test_libraries_that_catch_every_exception_let_it_through() -> None:
+    with pytest.raises(Interrupted), StopAtOnce():
+        try:
+            send(signal.SIGTERM)
+        except Exception as error:
+            raise AssertionError("swallowed") from error
+
+
 def test_other_threads_leave_the_handlers_alone() -> None:
     before = signal.getsignal(signal.SIGINT)
     found = []

@@ -2,6 +2,8 @@
 
 import itertools
 import json
+import os
+import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ from seq2seq.config import Config, TrainingConfig
 from seq2seq.data.batch import IGNORE, Batch
 from seq2seq.errors import TrainingError
 from seq2seq.training import loop
+from seq2seq.training.interrupts import Interrupted
 from seq2seq.training.loop import Metrics, Trainer
 from seq2seq.training.report import MetricsLog
 from seq2seq.training.run_folder import RunFolder
@@ -84,6 +87,7 @@ class Run:
         model = Tiny().double() if double else Tiny()
         self.saved: list[tuple[str, int, dict[str, Tensor]]] = []
         self.validated: list[tuple[int, dict[str, Tensor]]] = []
+        self.displaced: list[str] = []
         self.losses = losses or itertools.count(100, -1)
         defaults = {"steps": 6, "warmup_steps": 0, "validate_every": 100, "save_every": 100, "log_every": 1}
         self.trainer = Trainer(
@@ -103,8 +107,9 @@ class Run:
         self.validated.append((self.trainer.position.step, self.copy(model)))
         return {"loss": float(next(self.losses))}
 
-    def save(self, folder: Path, *, model: nn.Module, **_: Any) -> None:
+    def save(self, folder: Path, *, model: nn.Module, displaced: Path | None = None, **_: Any) -> None:
         self.saved.append((folder.name, self.trainer.position.step, self.copy(model)))
+        self.displaced += [displaced.name] if displaced else []
 
     def copy(self, model: nn.Module) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in weights_of(model).items()}
@@ -203,17 +208,40 @@ def test_minutes_spread_the_validations_and_end_within_the_budget(
 
 
 def test_a_loss_that_is_no_number_stops_the_run_before_it_is_saved(tmp_path: Path) -> None:
-    run = Run(tmp_path / "run", [batch(rows(1))], save_every=3, log_every=100)
-    real, steps = run.trainer._step, itertools.count(1)
+    """Neither as last nor as best, whether or not a line of the log is due at that step."""
+    for log_every, due in itertools.product((1, 100), ("save_every", "validate_every")):
+        run = Run(tmp_path / f"{log_every} {due}", [batch(rows(1))], log_every=log_every, **{due: 3})
+        real, steps = run.trainer._step, itertools.count(1)
 
-    def step(log: MetricsLog) -> None:
-        real(log)
-        if next(steps) == 3:
-            with torch.no_grad():
-                run.trainer.model.head.weight.fill_(float("nan"))
-            run.trainer._sums.add(torch.tensor(float("nan")), torch.tensor(0.0), 1)
+        def step(log: MetricsLog, run: Run = run, real: Any = real, steps: Iterator[int] = steps) -> None:
+            real(log)
+            if next(steps) == 3:
+                with torch.no_grad():
+                    run.trainer.model.head.weight.fill_(float("nan"))
 
-    run.trainer._step = step  # type: ignore[method-assign]
-    with pytest.raises(TrainingError, match="training has diverged"):
+        run.trainer._step = step  # type: ignore[method-assign]
+        with pytest.raises(TrainingError, match="diverged: at step 3 some weights are not numbers"):
+            run.fit()
+        assert run.saved == []
+
+
+def test_older_checkpoints_are_those_of_save_every(tmp_path: Path) -> None:
+    """What a validation leaves behind is for going on only."""
+    run = Run(tmp_path / "run", [batch(rows(1))], steps=9, validate_every=3, save_every=4)
+    run.trainer.folder.keep = 5
+    run.fit()
+    assert run.displaced == ["step-4", "step-8"]
+
+
+def test_a_signal_in_the_last_save_is_not_lost(tmp_path: Path) -> None:
+    run = Run(tmp_path / "run", [batch(rows(1))], steps=3)
+    real = run.save
+
+    def save(folder: Path, **parts: Any) -> None:
+        real(folder, **parts)
+        if folder.name == "last":
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    run.trainer.save = save
+    with pytest.raises(Interrupted, match="SIGTERM"):
         run.fit()
-    assert run.saved == []
