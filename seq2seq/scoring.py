@@ -21,7 +21,7 @@ from seq2seq.training.report import Progress, console
 from seq2seq.translator import Translator
 
 GREEDY = DecodingConfig(search=Search.greedy)
-"""How validation decodes: which of two checkpoints is better shows without a beam, in a fifth of the time."""
+"""How validation decodes: which of two checkpoints is better shows without a beam, in less time."""
 
 SAMPLE = DecodingConfig(search=Search.sample, temperature=0.8, max_new_tokens=300)
 """How a language model writes the text it shows at each validation: the same draw each time."""

@@ -207,9 +207,9 @@ def checkpoint_to_go_on_from(folder: RunFolder, config: Config) -> Path | None:
     """
     folder.restore_best()
     newest, refused = folder.newest_good()
-    if newest is None and not folder.ended_before():
+    if newest is None and not folder.best.exists():
         return None
-    if newest is None:
+    if newest is None:  # the loop writes last/ before its first step, so somebody removed it
         raise TrainingError(
             f"run_dir={folder.path} holds a result in best/ but no training state to go on from; choose another "
             "run_dir, or remove the folder."

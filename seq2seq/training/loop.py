@@ -203,6 +203,8 @@ class Trainer:
         self._clock = time.monotonic()
         with StopSignals() as signals:
             try:
+                if self._saved_step is None:
+                    self._save_last()  # from now on there is always a state to go on from
                 while True:
                     if self._validation_is_due():
                         self._run_validation(log, signals.check)
@@ -380,11 +382,10 @@ class Trainer:
         if self._saved_step == position.step and not again:
             return
         self._check_weights()
-        older = None
-        regular = self._saved_step is not None and self._saved_step % self.settings.save_every == 0
-        if regular and self._saved_step != position.step and self.folder.keep:
-            assert self._saved_step is not None
-            older = self.folder.name_when_older(self._saved_step)
+        older, saved = None, self._saved_step
+        # only those of save_every are kept: what a validation left behind is for going on
+        if self.folder.keep and saved and saved != position.step and saved % self.settings.save_every == 0:
+            older = self.folder.name_when_older(saved)
         state = self.state()
         self.save(self.folder.last, model=self.model, metrics={"step": position.step}, training=state, displaced=older)
         self._saved_step = position.step

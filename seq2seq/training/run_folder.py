@@ -133,14 +133,6 @@ class RunFolder:
                 os.rename(remains, self.best)
                 return
 
-    def ended_before(self) -> bool:
-        """Asked where there is no state to go on from: whether there was one once, which somebody removed."""
-        if not self.best.exists():
-            return False
-        # last/ is written right after the first validation, so a crash leaves best/ alone only before the second
-        lines = self.metrics_lines.read_bytes().splitlines() if self.metrics_lines.exists() else []
-        return self.metrics.exists() or sum(line.startswith(b'{"kind": "valid"') for line in lines) > 1
-
     def truncate_metrics(self, step: int) -> None:
         """Forget lines of metrics.jsonl beyond a step: the run is about to write them again."""
         if not self.metrics_lines.exists():

@@ -112,18 +112,6 @@ def test_a_folder_that_cannot_be_made_is_one_sentence(tmp_path: Path) -> None:
         pass
 
 
-def test_a_result_without_a_state_is_told_from_a_crash_before_the_first_one(folder: RunFolder) -> None:
-    assert not folder.ended_before()
-    save(folder.best, 1)
-    folder.metrics_lines.write_text('{"kind": "train", "step": 1}\n{"kind": "valid", "step": 1}\n')
-    assert not folder.ended_before()
-    folder.metrics_lines.write_text('{"kind": "valid", "step": 1}\n{"kind": "valid", "step": 2}\n')
-    assert folder.ended_before()
-    folder.metrics_lines.unlink()
-    folder.metrics.write_text("{}")
-    assert folder.ended_before()
-
-
 # -------------------------------------------------------------- where to go on
 
 
