@@ -12,16 +12,16 @@ from torch import Tensor, nn
 
 from seq2seq.checkpoint import TrainingState, load_weights, weights_of
 from seq2seq.config import Config
-from seq2seq.device import autocast
 from seq2seq.errors import TrainingError
 from seq2seq.training.averaging import ExponentialMovingAverage
 from seq2seq.training.interrupts import Interrupted, StopSignals
 from seq2seq.training.interval import IntervalSums
-from seq2seq.training.loss import batch_loss
+from seq2seq.training.objective import Objective
 from seq2seq.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
 from seq2seq.training.report import MetricsLog, Progress, duration
 from seq2seq.training.run_folder import RunFolder
 from seq2seq.training.schedule import learning_rate
+from seq2seq.training.step import OptimizerStep
 
 Metrics = dict[str, float]
 LOWER_IS_BETTER = ("loss",)
@@ -125,7 +125,13 @@ class Trainer:
         self.folder, self.save, self.dtype = folder, save, dtype
         self.device = next(model.parameters()).device
         self.optimizer = build_optimizer(self.settings, model)
-        self.scaler = torch.amp.GradScaler(self.device.type, enabled=dtype == torch.float16)
+        self.step = OptimizerStep(
+            Objective(model, label_smoothing=self.settings.label_smoothing),
+            self.optimizer,
+            clip_norm=self.settings.clip_norm,
+            device=self.device,
+            dtype=dtype,
+        )
         self.average = (
             None
             if self.settings.ema_decay is None
@@ -157,7 +163,7 @@ class Trainer:
             "device": self.device.type,
             "text": self.text,
         }
-        return TrainingState(tensors, {**asdict(self.position), **settings, "scaler": self.scaler.state_dict()})
+        return TrainingState(tensors, {**asdict(self.position), **settings, "scaler": self.step.scaler.state_dict()})
 
     def load_state(self, state: TrainingState, weights: dict[str, Tensor], *, origin: str) -> None:
         """Go on from a checkpoint.
@@ -184,7 +190,7 @@ class Trainer:
                 f"{origin}: the training text has changed since this checkpoint was written; bring the old text back "
                 "to go on, or choose another run_dir to start anew."
             )
-        self.scaler.load_state_dict(values.pop("scaler"))
+        self.step.scaler.load_state_dict(values.pop("scaler"))
         self.position = Position(**{name: values[name] for name in Position.__dataclass_fields__})
         self._sums.load(self.position.interval)
         self._saved_step = self.position.step
@@ -224,23 +230,11 @@ class Trainer:
                 raise
 
     def _step(self, log: MetricsLog) -> None:
-        """One optimiser step: accumulate micro-batches, divide by their target tokens once, clip, update."""
+        """One optimiser step, counted and logged."""
         position, settings = self.position, self.settings
         micro_batches = [self._next_batch() for _ in range(settings.accumulation)]
-        tokens = sum(batch.num_tokens for batch in micro_batches)
         rate = learning_rate(settings, step=position.step + 1, progress=self._share_done())
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        for batch in micro_batches:
-            with autocast(self.device, self.dtype):
-                smoothed, loss = batch_loss(self.model, batch, label_smoothing=settings.label_smoothing)
-            self.scaler.scale(smoothed / tokens).backward()
-            self._sums.add(smoothed, loss, batch.num_tokens)
-        self.scaler.unscale_(self.optimizer)
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm or math.inf)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.optimizer.zero_grad(set_to_none=True)
+        norm = self.step(micro_batches, rate=rate, sums=self._sums)
         position.step += 1
         if self.average is not None:
             self.average.update(weights_of(self.model), step=position.step)
