@@ -92,6 +92,29 @@ def check(name: str, overrides: list[str], schema: type[Any] = Config) -> Any:
     return checked(composed, schema)
 
 
+def names_a_text(overrides: Iterable[str]) -> bool:
+    """Whether the words of a command line choose what to train on: a recipe, or a text of their own."""
+    return any(override.startswith(("+recipe=", "recipe=", "data.train=")) for override in overrides)
+
+
+def run_config(overrides: list[str], program: str) -> Config:
+    """The checked configuration of a training run, from the words that `python -m seq2seq.train` takes.
+
+    Args:
+        overrides: `+recipe=NAME` and `key=value`.
+        program: named in the example of a message.
+
+    Raises:
+        ConfigError: there is no text to train on, or as `check`.
+    """
+    register_schemas()
+    if not names_a_text(overrides):
+        raise ConfigError(f"no recipe and no data.train; for example {program} +recipe=wmt_small")
+    config = check("train", overrides)
+    assert isinstance(config, Config)
+    return config
+
+
 def checked(composed: DictConfig, schema: type[Any] = Config) -> Any:
     """A composed configuration as a checked dataclass; see `typed`.
 

@@ -35,7 +35,7 @@ from seq2seq.checkpoint import (
     weights_of,
 )
 from seq2seq.config import Config, Precision, Resume, Task
-from seq2seq.configure import check, checked, conf_dir, fail, hydra_flags, recipes, register_schemas
+from seq2seq.configure import checked, conf_dir, fail, hydra_flags, names_a_text, recipes, register_schemas, run_config
 from seq2seq.data.prepare import Prepared, prepare
 from seq2seq.data.tokenizer import Tokenizers
 from seq2seq.device import DTYPES, resolve_device, resolve_precision, set_threads
@@ -340,10 +340,9 @@ def main() -> None:
     register_schemas()
     try:
         if not hydra_flags(arguments):
-            if not any(argument.startswith(("+recipe=", "recipe=", "data.train=")) for argument in arguments):
+            if not names_a_text(arguments):
                 print(list_recipes())
-                raise ConfigError(f"no recipe and no data.train; for example {PROGRAM} +recipe=wmt_small")
-            check("train", arguments)
+            run_config(arguments, PROGRAM)
     except ConfigError as error:
         sys.exit(fail(PROGRAM, error))
     _hydra_main()

@@ -4,7 +4,7 @@ import pytest
 
 from seq2seq import configure
 from seq2seq.config import Config, Search, Task
-from seq2seq.configure import check, conf_dir, fail, hydra_flags, recipes, register_schemas
+from seq2seq.configure import check, conf_dir, fail, hydra_flags, names_a_text, recipes, register_schemas, run_config
 from seq2seq.errors import ConfigError
 
 TEXT = ["data.train=corpus/train", "data.valid=corpus/valid"]
@@ -36,6 +36,18 @@ def test_overrides_reach_the_dataclass() -> None:
     assert (config.model.dim, config.model.dropout) == (256, 0.3)
     assert config.decoding.search is Search.greedy
     assert config.data.weights == [2.0]
+
+
+@pytest.mark.parametrize("words", [["+recipe=wmt_small"], ["seed=2", "data.train=corpus/train", "data.valid=b"]])
+def test_a_run_is_composed_outside_hydras_own_program(words: list[str]) -> None:
+    assert names_a_text(words)
+    assert run_config(words, "seq2seq plan") == check("train", words)
+
+
+@pytest.mark.parametrize("words", [[], ["seed=2"], ["data.valid=corpus/valid"]])
+def test_a_run_needs_a_text(words: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"no recipe and no data.train; for example seq2seq plan \+recipe="):
+        run_config(words, "seq2seq plan")
 
 
 # ------------------------------------------------------------------- recipes

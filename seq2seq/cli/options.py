@@ -15,6 +15,9 @@ class Parser(argparse.ArgumentParser):
     Args:
         late_epilog: makes the end of the help text when help is asked for.
         arguments: as for ArgumentParser.
+
+    Attributes:
+        intermixed: take words and options in any order, `a --json b`; argparse by itself takes words in one place only.
     """
 
     def __init__(self, *, late_epilog: Callable[[], str] | None = None, **arguments: Any) -> None:
@@ -26,6 +29,17 @@ class Parser(argparse.ArgumentParser):
             }
         )
         self._late_epilog = late_epilog
+        self.intermixed = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """As ArgumentParser's, which the parser of all commands calls for the one that was named."""
+        if not self.intermixed:
+            return super().parse_known_args(args, namespace)
+        self.intermixed = False  # argparse comes back here for each of the two kinds
+        try:
+            return self.parse_known_intermixed_args(args, namespace)
+        finally:
+            self.intermixed = True
 
     def format_help(self) -> str:
         """The help text."""
@@ -59,6 +73,17 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "--threads", type=at_least_one, metavar="N", help="CPU threads (default: every core this process may use)"
     )
     group.add_argument("--quiet", action="store_true", help="write nothing to stderr but errors")
+
+
+def add_run_words(parser: Parser) -> None:
+    """The words that describe a training run, as `overrides`; `configure.run_config` makes a configuration of them."""
+    parser.intermixed = True
+    parser.add_argument(
+        "overrides",
+        nargs="+",
+        metavar="KEY=VALUE",
+        help="what python -m seq2seq.train takes: +recipe=NAME and settings, such as training.batch_tokens=2048",
+    )
 
 
 def add_line_options(parser: argparse.ArgumentParser) -> None:
