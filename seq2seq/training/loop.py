@@ -16,12 +16,11 @@ from seq2seq.errors import TrainingError
 from seq2seq.training.averaging import ExponentialMovingAverage
 from seq2seq.training.interrupts import Interrupted, StopSignals
 from seq2seq.training.interval import IntervalSums
-from seq2seq.training.objective import Objective
-from seq2seq.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
+from seq2seq.training.optimizer import load_optimizer_tensors, optimizer_tensors
 from seq2seq.training.report import MetricsLog, Progress, duration
 from seq2seq.training.run_folder import RunFolder
 from seq2seq.training.schedule import learning_rate
-from seq2seq.training.step import OptimizerStep
+from seq2seq.training.step import build_step
 
 Metrics = dict[str, float]
 LOWER_IS_BETTER = ("loss",)
@@ -124,14 +123,8 @@ class Trainer:
         self.model, self.batches, self.validate, self.watch = model, batches, validate, watch
         self.folder, self.save, self.dtype = folder, save, dtype
         self.device = next(model.parameters()).device
-        self.optimizer = build_optimizer(self.settings, model)
-        self.step = OptimizerStep(
-            Objective(model, label_smoothing=self.settings.label_smoothing),
-            self.optimizer,
-            clip_norm=self.settings.clip_norm,
-            device=self.device,
-            dtype=dtype,
-        )
+        self.step = build_step(self.settings, model, dtype=dtype)
+        self.optimizer = self.step.optimizer
         self.average = (
             None
             if self.settings.ema_decay is None

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from seq2seq.config import TrainingConfig
 from seq2seq.data.batch import Batch
 from seq2seq.device import autocast
 from seq2seq.training.interval import IntervalSums
 from seq2seq.training.objective import Objective
+from seq2seq.training.optimizer import build_optimizer
 
 
 class OptimizerStep:
@@ -66,3 +68,20 @@ class OptimizerStep:
             smoothed, loss = self.objective(batch)
         self.scaler.scale(smoothed / tokens).backward()  # type: ignore[no-untyped-call]
         sums.add(smoothed, loss, batch.num_tokens)
+
+
+def build_step(settings: TrainingConfig, model: nn.Module, *, dtype: torch.dtype) -> OptimizerStep:
+    """The step that a run's settings ask for: of the training loop, and of a probe that measures it beforehand.
+
+    Args:
+        settings: objective, optimiser and clipping.
+        model: on its device.
+        dtype: of the matrix products.
+    """
+    return OptimizerStep(
+        Objective(model, label_smoothing=settings.label_smoothing),
+        build_optimizer(settings, model),
+        clip_norm=settings.clip_norm,
+        device=next(model.parameters()).device,
+        dtype=dtype,
+    )
