@@ -341,6 +341,12 @@ class TrainingConfig:
     """AdamW's; applied to matrices only, not to norms, biases and embeddings."""
     label_smoothing: float = number(0.1, at_least=0, below=1)
     """Share of probability spread evenly over the vocabulary (Szegedy et al. 2016)."""
+    teacher: str | None = None
+    """Checkpoint folder of a model to learn from at every token, with its vocabulary; see training/distillation.py."""
+    teacher_weight: float = number(0.5, above=0, at_most=1)
+    """Share of the loss that is the divergence from the teacher; the rest is the cross-entropy of the text."""
+    teacher_temperature: float = number(1.0, above=0)
+    """Divides the logits of both models in the divergence: above 1 the teacher's improbable tokens count more."""
     clip_norm: float = number(1.0, at_least=0)
     """Largest norm of the whole gradient; 0 does not clip."""
     ema_decay: float | None = number(None, above=0, below=1)
@@ -380,6 +386,14 @@ class TrainingConfig:
         if self.schedule in (Schedule.inverse_sqrt, Schedule.constant):
             where = f"with training.schedule={self.schedule.value}"
             yield from without_effect(self, "training.", ["final_learning_rate"], where)
+        if self.teacher is None:
+            names = ["teacher_weight", "teacher_temperature"]
+            yield from without_effect(self, "training.", names, "without training.teacher")
+        elif not self.teacher:
+            yield "training.teacher is empty; name a checkpoint folder, for example runs/multi30k/best, or null."
+        elif self.teacher_weight == 1:
+            where = "with training.teacher_weight=1, which leaves no cross-entropy"
+            yield from without_effect(self, "training.", ["label_smoothing"], where)
         if self.average_checkpoints == 1:
             yield "training.average_checkpoints=1 averages nothing; set 0 or at least 2."
         if self.average_checkpoints > self.keep_checkpoints + 1:

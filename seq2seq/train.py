@@ -47,6 +47,7 @@ from seq2seq.plain import to_dict
 from seq2seq.scoring import Scorer, examples, training_batches
 from seq2seq.training.averaging import mean_weights
 from seq2seq.training.curves import draw_curves
+from seq2seq.training.distillation import load_teacher
 from seq2seq.training.interrupts import Interrupted, StopAtOnce
 from seq2seq.training.loop import Trainer, is_better
 from seq2seq.training.report import MetricsLog, duration
@@ -70,6 +71,7 @@ FREE_TO_CHANGE = {
     "device",
     "training.steps",
     "training.minutes",
+    "training.teacher",  # a moved folder is no other teacher; the fingerprint in the state tells
     "training.save_every",
     "training.keep_checkpoints",
     "training.log_every",
@@ -114,7 +116,9 @@ def train_and_score(config: Config, folder: RunFolder) -> dict[str, Any]:
     ):
         dtype = DTYPES[Precision(state.values["dtype"])]  # what the probe said at the start stays true
 
-    prepared = prepare(config, tokenizers=Tokenizers.load(resumed) if resumed else None)
+    teacher = load_teacher(config, device=device)
+    tokenizers = Tokenizers.load(resumed) if resumed else teacher.tokenizers if teacher else None
+    prepared = prepare(config, tokenizers=tokenizers)
     report_text(prepared)
     torch.manual_seed(config.seed)
     model = build_model(
@@ -125,6 +129,9 @@ def train_and_score(config: Config, folder: RunFolder) -> dict[str, Any]:
     ).to(device)
     parameters = sum(parameter.numel() for parameter in model.parameters())
     say(f"model: {parameters:,} parameters, {device.type}, {str(dtype).removeprefix('torch.')}, {threads} threads")
+    if teacher is not None:
+        taught = sum(parameter.numel() for parameter in teacher.model.parameters())
+        say(f"teacher: {taught:,} parameters, {config.training.teacher}")
 
     scorer = Scorer(config, prepared, dtype=dtype)
     save = partial(
@@ -144,6 +151,7 @@ def train_and_score(config: Config, folder: RunFolder) -> dict[str, Any]:
         save=save,
         dtype=dtype,
         text=" ".join(source.fingerprint for source in prepared.corpus.train),
+        teacher=teacher,
     )
     if resumed is not None and state is not None:
         trainer.load_state(state, read_weights(resumed), origin=str(resumed))

@@ -167,6 +167,13 @@ def test_every_number_declares_its_range() -> None:
             {"training.final_learning_rate": 0.1},
             "training.final_learning_rate=0.1 has no effect with training.schedule",
         ),
+        ({"training.teacher_weight": 0.3}, "training.teacher_weight=0.3 has no effect without training.teacher"),
+        ({"training.teacher_temperature": 2.0}, "training.teacher_temperature=2.0 has no effect without training.tea"),
+        ({"training.teacher": ""}, "training.teacher is empty; name a checkpoint folder"),
+        (
+            {"training.teacher": "t", "training.teacher_weight": 1.0, "training.label_smoothing": 0.2},
+            "training.label_smoothing=0.2 has no effect with training.teacher_weight=1",
+        ),
         ({"training.minutes": 5.0, "training.validate_every": 9}, "training.validate_every=9 has no effect with train"),
         ({**LANGUAGE_MODEL, "training.sample_lines": 3}, "training.sample_lines=3 has no effect with task=language_m"),
         (

@@ -312,6 +312,71 @@ def test_a_changed_corpus_is_not_gone_on_with(tmp_path: Path) -> None:
         train(*more)
 
 
+TEACHER = ["training.steps=40", "training.validate_every=100", "training.learning_rate=4e-3", "training.warmup_steps=5"]
+
+
+@pytest.fixture(scope="module")
+def teacher(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("teacher")
+    train(*arguments(corpus, folder, *TEACHER))
+    return folder / "best"
+
+
+def test_a_student_learns_from_a_teacher_and_goes_on_exactly(corpus: Path, tmp_path: Path, teacher: Path) -> None:
+    # another text than the teacher's: a vocabulary of its own would have no 9
+    for split in ("train", "valid"):
+        for side in ("in", "out"):
+            lines = [line for line in (corpus / f"{split}.{side}").read_text().splitlines() if "9" not in line]
+            (tmp_path / f"{split}.{side}").write_text("".join(f"{line}\n" for line in lines))
+    more = [
+        *TEACHER, f"data.train={tmp_path}/train", f"training.teacher={teacher}", "training.teacher_weight=0.7",
+        "training.teacher_temperature=2", "model.dim=16",
+    ]  # fmt: skip
+    train(*arguments(corpus, tmp_path / "whole", *more, "training.steps=12"))
+    train(*arguments(corpus, tmp_path / "cut", *more, "training.steps=5"))
+    moved = shutil.copytree(teacher, tmp_path / "moved")
+    train(*arguments(corpus, tmp_path / "cut", *more, "training.steps=12", f"training.teacher={moved}"))
+    assert_same(tmp_path / "whole" / "last", tmp_path / "cut" / "last")
+    student = tmp_path / "whole" / "best"
+    assert (student / "tokenizer.json").read_bytes() == (teacher / "tokenizer.json").read_bytes()
+    shapes = {name: tensor.shape for name, tensor in safetensors.torch.load_file(student / "model.safetensors").items()}
+    taught = safetensors.torch.load_file(teacher / "model.safetensors")
+    assert shapes.keys() == taught.keys()  # nothing of the teacher's is kept
+    assert all(16 in shape and 32 not in shape for name, shape in shapes.items() if "embedding" in name)
+    plain = [word for word in more if not word.startswith("training.teacher")]
+    train(*arguments(corpus, tmp_path / "plain", *plain, "training.steps=12"))
+    assert figures(tmp_path / "plain") != figures(tmp_path / "whole")
+
+
+def test_another_teacher_or_none_is_not_gone_on_with(corpus: Path, tmp_path: Path, teacher: Path) -> None:
+    more = arguments(corpus, tmp_path / "run", *TEACHER, "training.steps=3")
+    train(*more, f"training.teacher={teacher}")
+    other = tmp_path / "other"
+    train(*arguments(corpus, other, *TEACHER, "training.steps=2"))
+    with pytest.raises(Seq2SeqError, match="is not the model that this run began with"):
+        train(*more, f"training.teacher={other}")
+    with pytest.raises(Seq2SeqError, match=r"training.teacher \(None\) is not the model"):
+        train(*more)
+    with pytest.raises(Seq2SeqError, match="there is no such folder"):
+        train(*more, f"training.teacher={tmp_path}/nowhere")
+
+
+def test_a_language_model_learns_from_a_larger_one(corpus: Path, tmp_path: Path) -> None:
+    more = [
+        "task=language_modelling", "model=lm_small", "decoding=sample", f"data.train={corpus}/train.in", "model.dim=32",
+        "model.decoder_layers=1", "model.num_heads=2", "model.feed_forward_dim=64", "model.max_length=32",
+        "tokenizer.kind=characters", "tokenizer.vocab_size=null", "training.batch_tokens=256", "training.threads=1",
+        "training.tensorboard=false", "training.validate_every=100", "training.warmup_steps=5", "device=cpu",
+        "precision=float32", f"data.cache_dir={corpus}/cache",
+    ]  # fmt: skip
+    train(*more, f"run_dir={tmp_path}/teacher", "training.steps=10")
+    student = [*more, "model.dim=16", f"training.teacher={tmp_path}/teacher", "training.teacher_weight=1"]
+    train(*student, f"run_dir={tmp_path}/whole", "training.steps=8")
+    train(*student, f"run_dir={tmp_path}/cut", "training.steps=3")
+    train(*student, f"run_dir={tmp_path}/cut", "training.steps=8")
+    assert_same(tmp_path / "whole" / "last", tmp_path / "cut" / "last")
+
+
 def test_the_command_line_answers_in_sentences(tmp_path: Path) -> None:
     for overrides, sentence in (
         ([], "no recipe and no data.train"),

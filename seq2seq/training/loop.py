@@ -14,6 +14,7 @@ from seq2seq.checkpoint import TrainingState, load_weights, weights_of
 from seq2seq.config import Config
 from seq2seq.errors import TrainingError
 from seq2seq.training.averaging import ExponentialMovingAverage
+from seq2seq.training.distillation import Teacher
 from seq2seq.training.interrupts import Interrupted, StopSignals
 from seq2seq.training.interval import IntervalSums
 from seq2seq.training.optimizer import load_optimizer_tensors, optimizer_tensors
@@ -103,6 +104,7 @@ class Trainer:
         save: writes a checkpoint.
         dtype: of the matrix products.
         text: fingerprint of the training text: a run does not go on with another one.
+        teacher: a model to learn from beside the text; nor does a run go on with another one of these.
     """
 
     def __init__(
@@ -117,13 +119,14 @@ class Trainer:
         save: SaveCheckpoint,
         dtype: torch.dtype,
         text: str = "",
+        teacher: Teacher | None = None,
     ) -> None:
-        self.text = text
+        self.text, self.teacher = text, teacher
         self.config, self.settings = config, config.training
         self.model, self.batches, self.validate, self.watch = model, batches, validate, watch
         self.folder, self.save, self.dtype = folder, save, dtype
         self.device = next(model.parameters()).device
-        self.step = build_step(self.settings, model, dtype=dtype)
+        self.step = build_step(self.settings, model, dtype=dtype, teacher=teacher)
         self.optimizer = self.step.optimizer
         self.average = (
             None
@@ -155,6 +158,7 @@ class Trainer:
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device.type,
             "text": self.text,
+            "teacher": self.teacher.fingerprint if self.teacher else None,
         }
         return TrainingState(tensors, {**asdict(self.position), **settings, "scaler": self.step.scaler.state_dict()})
 
@@ -163,7 +167,7 @@ class Trainer:
 
         Raises:
             CheckpointError: it belongs to another model.
-            TrainingError: it belongs to another training text.
+            TrainingError: it belongs to another training text or another teacher.
         """
         load_weights(self.model, weights, origin=origin)
         groups: dict[str, dict[str, Tensor]] = {"optimizer": {}, "average": {}, "random": {}}
@@ -182,6 +186,11 @@ class Trainer:
             raise TrainingError(
                 f"{origin}: the training text has changed since this checkpoint was written; bring the old text back "
                 "to go on, or choose another run_dir to start anew."
+            )
+        if values.pop("teacher", None) != (self.teacher.fingerprint if self.teacher else None):
+            raise TrainingError(
+                f"{origin}: training.teacher ({self.settings.teacher}) is not the model that this run began with; name "
+                "that one to go on, or choose another run_dir to start anew."
             )
         self.step.scaler.load_state_dict(values.pop("scaler"))
         self.position = Position(**{name: values[name] for name in Position.__dataclass_fields__})

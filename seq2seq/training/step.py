@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from seq2seq.config import TrainingConfig
 from seq2seq.data.batch import Batch
 from seq2seq.device import autocast
+from seq2seq.training.distillation import DistillationObjective, Teacher
 from seq2seq.training.interval import IntervalSums
 from seq2seq.training.objective import Objective
 from seq2seq.training.optimizer import build_optimizer
@@ -70,18 +71,34 @@ class OptimizerStep:
         sums.add(smoothed, loss, batch.num_tokens)
 
 
-def build_step(settings: TrainingConfig, model: nn.Module, *, dtype: torch.dtype) -> OptimizerStep:
+def build_step(
+    settings: TrainingConfig, model: nn.Module, *, dtype: torch.dtype, teacher: Teacher | None = None
+) -> OptimizerStep:
     """The step that a run's settings ask for: of the training loop, and of a probe that measures it beforehand.
 
     Args:
         settings: objective, optimiser and clipping.
         model: on its device.
         dtype: of the matrix products.
+        teacher: the model that settings.teacher names.
     """
     return OptimizerStep(
-        Objective(model, label_smoothing=settings.label_smoothing),
+        build_objective(settings, model, teacher),
         build_optimizer(settings, model),
         clip_norm=settings.clip_norm,
         device=next(model.parameters()).device,
         dtype=dtype,
+    )
+
+
+def build_objective(settings: TrainingConfig, model: nn.Module, teacher: Teacher | None) -> Objective:
+    """What a run minimises; arguments as for `build_step`."""
+    if teacher is None:
+        return Objective(model, label_smoothing=settings.label_smoothing)
+    return DistillationObjective(
+        model,
+        teacher.model,
+        label_smoothing=settings.label_smoothing,
+        weight=settings.teacher_weight,
+        temperature=settings.teacher_temperature,
     )
