@@ -259,6 +259,8 @@ class DataConfig:
     """Training pairs whose sides differ in tokens by more than this factor (plus 8 tokens) are dropped and counted."""
     cache_dir: str | None = None
     """Where token ids are kept; null means ~/.cache/seq2seq."""
+    workers: int | None = number(None, at_least=1)
+    """Processes that encode text, with the same result whatever their number; null means one for each core."""
 
     def problems(self) -> Iterator[str]:
         """Sentences on impossible values, each naming the key, the value and the fix."""

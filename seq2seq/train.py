@@ -83,6 +83,7 @@ FREE_TO_CHANGE = {
     "training.average_checkpoints",
     "data.cache_dir",
     "data.when_offline",
+    "data.workers",
 }
 """Settings that may differ between a run and its continuation; decoding.* may too."""
 

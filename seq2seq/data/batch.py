@@ -5,8 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-IGNORE = -100
-"""Where target_out holds this, there is nothing to predict (padding, inner pieces of a tagged word)."""
+from seq2seq.data.tokenizer import IGNORE as IGNORE
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from seq2seq.data.filters import DropCounts, Filter
 from seq2seq.data.token_cache import TokenDataset, TokenStream, token_dataset, token_stream
 from seq2seq.data.tokenizer import Tokenizers
 from seq2seq.data.tokenizer_training import train_tokenizers
+from seq2seq.data.workers import cores
 from seq2seq.errors import DataError
 
 
@@ -67,18 +68,21 @@ def prepare(config: Config, *, tokenizers: Tokenizers | None = None) -> Prepared
     Raises:
         DataError: the text or the cache cannot be used; the message says which, why, and what to do.
     """
-    task, folder = config.task, cache_folder(config.data)
+    task, folder, workers = config.task, cache_folder(config.data), workers_of(config)
     corpus = open_corpus(config.data, task=task)
     if tokenizers is None:
         tokenizers = train_tokenizers(config.tokenizer, corpus, task=task, cache_dir=folder)
     if task is Task.language_modelling:
-        stream = token_stream(corpus.train, tokenizers, documents=corpus.documents, folder=folder)
+        stream = token_stream(corpus.train, tokenizers, documents=corpus.documents, folder=folder, workers=workers)
         valid = encode_text(corpus.valid, config, tokenizers)
         test = encode_text(corpus.test, config, tokenizers) if corpus.test is not None else None
         return Prepared(corpus, tokenizers, stream, valid, test, None)
     ratio = config.data.max_length_ratio if task is Task.translation else None
     rules = Filter(max_length=config.data.max_length, max_length_ratio=ratio)
-    train = [token_dataset(source, tokenizers, task=task, folder=folder, filter=rules) for source in corpus.train]
+    train = [
+        token_dataset(source, tokenizers, task=task, folder=folder, filter=rules, workers=workers)
+        for source in corpus.train
+    ]
     drops = sum((dataset.drops for dataset in train), DropCounts())
     if drops.kept == 0:
         names = ", ".join(source.name for source in corpus.train)
@@ -95,10 +99,11 @@ def prepare(config: Config, *, tokenizers: Tokenizers | None = None) -> Prepared
 
 def encode_text(source: TextSource, config: Config, tokenizers: Tokenizers) -> TokenDataset | TokenStream:
     """Validation or test text: every line is kept, however long."""
-    folder = cache_folder(config.data)
+    folder, workers = cache_folder(config.data), workers_of(config)
     if config.task is Task.language_modelling:
-        return token_stream([source], tokenizers, documents=config.data.documents, folder=folder)
-    dataset = token_dataset(source, tokenizers, task=config.task, folder=folder)
+        documents = config.data.documents
+        return token_stream([source], tokenizers, documents=documents, folder=folder, workers=workers)
+    dataset = token_dataset(source, tokenizers, task=config.task, folder=folder, workers=workers)
     if len(dataset) == 0:
         raise DataError(f"{source.name}: no line in it to validate or test on.")
     longest = dataset.source_lengths
@@ -111,3 +116,8 @@ def encode_text(source: TextSource, config: Config, tokenizers: Tokenizers) -> T
             f"({limit}). Train with a larger one or with other positions, or leave the line out."
         )
     return dataset
+
+
+def workers_of(config: Config) -> int:
+    """Processes that encode text."""
+    return config.data.workers or cores()

@@ -1,16 +1,25 @@
+import itertools
 import multiprocessing
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
+import seq2seq.data.workers
 from seq2seq.config import Documents, Task
 from seq2seq.data import token_cache
 from seq2seq.data.batch import IGNORE
+from seq2seq.data.encoding import PairEncoder, StreamEncoder
+from seq2seq.data.files import TextSource
 from seq2seq.data.filters import Filter
-from seq2seq.data.token_cache import token_dataset, token_stream
+from seq2seq.data.token_cache import TokenDataset, TokenStream, token_dataset, token_stream
 from seq2seq.data.tokenizer import EOS, UNK, ByteTokenizer, CharacterTokenizer, LabelVocabulary, Tokenizers
 from seq2seq.errors import DataError
 
@@ -82,7 +91,7 @@ def test_tagging_labels_the_first_piece_of_each_word(listed, tmp_path: Path) -> 
 @pytest.mark.parametrize("documents", list(Documents))
 def test_stream(documents: Documents, listed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
     monkeypatch.setattr(token_cache, "PAIRS", 2)
-    monkeypatch.setattr(token_cache, "TOKENS", 5)
+    monkeypatch.setattr(token_cache, "SHARD", 2)
     lines = ["abc", "", "defgh", "i", "jk"]
     texts = [[("", line + "\n") for line in lines], [("", "xyz")]]
     tokenizer = CharacterTokenizer("".join(text for part in texts for _, text in part))
@@ -123,7 +132,7 @@ def test_damage_is_mended_and_told(  # type: ignore[no-untyped-def]
 
     good = [encode().source(index).tolist() for index in range(len(sentences))]
     assert capsys.readouterr().err == ""
-    (path,) = (tmp_path / "tokens").glob("*.arrow")
+    (path,) = (tmp_path / "tokens").rglob("*.arrow")
     content = path.read_bytes()
     middle = len(content) // 2
     path.unlink()
@@ -135,6 +144,126 @@ def test_damage_is_mended_and_told(  # type: ignore[no-untyped-def]
     assert [encode().source(index).tolist() for index in range(len(sentences))] == good
     assert "is damaged; encoding listed again" in capsys.readouterr().err
     assert path.read_bytes() == content  # the same text makes the same file
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+TEXTS = st.lists(st.tuples(st.text("ab ", max_size=12), st.text("cdé", max_size=12)), max_size=40)
+
+
+@settings(max_examples=6)  # each starts processes
+@given(pairs=TEXTS, workers=st.integers(2, 3), chunk=st.integers(1, 9), shard=st.integers(1, 3), stream=st.booleans())
+def test_files_are_the_same_whatever_the_number_of_workers(  # type: ignore[no-untyped-def]
+    listed, pairs: list[tuple[str, str]], workers: int, chunk: int, shard: int, stream: bool
+) -> None:
+    both = Tokenizers(ByteTokenizer(), ByteTokenizer())
+    with pytest.MonkeyPatch.context() as patch, tempfile.TemporaryDirectory() as folder:
+        patch.setattr(token_cache, "PAIRS", chunk)
+        patch.setattr(token_cache, "SHARD", shard)
+        patch.setattr(seq2seq.data.workers, "FEW", 0)
+        found = []
+        for count in (1, workers):
+            path = Path(folder, str(count))
+            if stream:
+                texts = [listed([("", "x"), *pairs])]
+                token_stream(texts, both, documents=Documents.line, folder=path, workers=count)
+            else:
+                rules = Filter(max_length=9, max_length_ratio=1.5)
+                token_dataset(listed(pairs), both, task=Task.translation, folder=path, filter=rules, workers=count)
+            found.append(contents(path))
+        assert found[0] == found[1] != {}
+
+
+class Stopping:
+    """Text that stops with an error at one of its pairs."""
+
+    def __init__(self, text: Any, stop: int, error: BaseException) -> None:
+        self.text, self.stop, self.error = text, stop, error
+        self.name, self.fingerprint = text.name, text.fingerprint
+
+    def __iter__(self) -> Iterator[tuple[str, str]]:
+        yield from itertools.islice(self.text, self.stop)
+        raise self.error
+
+    def where(self, index: int) -> str:
+        return str(self.text.where(index))
+
+    def fraction(self) -> float | None:
+        return None
+
+
+@pytest.mark.parametrize("task", [Task.translation, Task.language_modelling])
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), DataError("no answer")], ids=["interrupted", "failed"])
+def test_what_was_interrupted_goes_on_where_it_stopped(  # type: ignore[no-untyped-def]
+    listed, sentences, tokenizers: Tokenizers, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: Task,
+    workers: int, error: BaseException, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(token_cache, "PAIRS", 20)
+    monkeypatch.setattr(token_cache, "SHARD", 3)
+
+    def encode(text: TextSource, folder: Path) -> TokenDataset | TokenStream:
+        if task is Task.language_modelling:
+            return token_stream([text], tokenizers, documents=Documents.line, folder=folder, workers=workers)
+        return token_dataset(text, tokenizers, task=task, folder=folder, workers=workers)
+
+    encode(listed(sentences), tmp_path / "never stopped")
+    stopped = tmp_path / "stopped"
+    with pytest.raises(type(error)):
+        encode(Stopping(listed(sentences), 399, error), stopped)
+    finished = contents(stopped)
+    assert {Path(name).name for name in finished} <= {
+        f"{shard:05}.arrow{label}" for shard in range(6) for label in ("", ".label")
+    }
+    assert workers > 1 or len(finished) == 12  # of 20 chunks all but the last two, which make no whole shard
+    encoded: list[int] = []
+    whole = PairEncoder.__call__ if task is Task.translation else StreamEncoder.__call__
+
+    def counted(self: Any, pairs: list[tuple[str, str]]) -> Any:
+        encoded.append(len(pairs))
+        return whole(self, pairs)
+
+    monkeypatch.setattr(PairEncoder if task is Task.translation else StreamEncoder, "__call__", counted)
+    monkeypatch.setattr(seq2seq.data.workers, "FEW", 100)  # counted here
+    resumed = encode(listed(sentences), stopped)
+    assert contents(stopped) == contents(tmp_path / "never stopped")
+    assert sum(encoded) == 400 - 60 * (len(finished) // 2)
+    if finished:
+        assert f"encoding listed: going on behind pair {60 * (len(finished) // 2)}" in capsys.readouterr().err
+    if isinstance(resumed, TokenDataset):
+        assert (resumed.drops.read, len(resumed)) == (400, 400)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bad_pair_is_named_the_same(  # type: ignore[no-untyped-def]
+    workers: int, listed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(token_cache, "PAIRS", 4)
+    both = Tokenizers(ByteTokenizer(), LabelVocabulary(["de", "en"], per_word=False))
+    pairs = [("a", "en")] * 29 + [("b", "fr")] + [("c", "de")] * 9
+    with pytest.raises(DataError, match="^listed:30: the label 'fr' does not occur in the training text"):
+        # the text itself is unreadable further down, which is behind the bad pair
+        text = Stopping(listed(pairs), 36, DataError("unreadable"))
+        token_dataset(text, both, task=Task.classification, folder=tmp_path, workers=workers)
+
+
+def test_long_documents_make_small_chunks(listed, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(token_cache, "CHARACTERS", 100)
+    chunks: list[int] = []
+    whole = StreamEncoder.__call__
+
+    def counted(self: StreamEncoder, pairs: list[tuple[str, str]]) -> Any:
+        chunks.append(len(pairs))
+        return whole(self, pairs)
+
+    monkeypatch.setattr(StreamEncoder, "__call__", counted)
+    both = Tokenizers(ByteTokenizer(), ByteTokenizer())
+    texts = [listed([("", "a" * 30)] * 10 + [("", "b" * 500)] * 2)]
+    stream = token_stream(texts, both, documents=Documents.file, folder=tmp_path)
+    assert chunks == [4, 4, 3, 1]
+    assert ByteTokenizer().decode(stream.read(0, len(stream)).tolist()) == "a" * 300 + "b" * 1000
 
 
 def _encode_in_process(folder: str) -> int:
@@ -159,7 +288,8 @@ def test_processes_at_once_do_not_disturb_each_other(tmp_path: Path) -> None:
     with multiprocessing.get_context("spawn").Pool(2) as pool:
         sums = pool.map(_encode_in_process, [str(tmp_path)] * 4)
     assert len(set(sums)) == 1
-    assert len(list((tmp_path / "tokens").iterdir())) == 2  # the file and its label, no leftovers
+    (folder,) = (tmp_path / "tokens").iterdir()
+    assert len(list(folder.iterdir())) == 2  # the file and its label, no leftovers
 
 
 MEMORY = """

@@ -1,0 +1,88 @@
+"""A long Arrow table as a folder of shards, so that what is interrupted while it is made goes on where it stopped.
+
+Every shard is written whole or not at all and has a label with its checksum; the label of the last one says that it is
+the last. What follows a missing or damaged shard does not count.
+"""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pyarrow as pa
+
+from seq2seq.data.cache import read_label, whole_file, write_label
+
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """A finished file.
+
+    Attributes:
+        path: Arrow file.
+        last: whether it is the end of the table.
+        facts: what its maker noted, as JSON values.
+    """
+
+    path: Path
+    last: bool
+    facts: dict[str, Any]
+
+
+def read_shards(folder: Path) -> tuple[list[Shard], Path | None]:
+    """The good shards of a folder from the first on, and the damaged file that ends them, if that is why they end."""
+    shards: list[Shard] = []
+    for number in itertools.count():
+        path = _path(folder, number)
+        label, damaged = read_label(path)
+        if label is None:
+            return shards, path if damaged else None
+        shards.append(Shard(path, label["last"], label["facts"]))
+        if shards[-1].last:
+            return shards, None
+    raise AssertionError("counting has no end")
+
+
+def write_shard(
+    folder: Path, number: int, batches: Iterable[Any], schema: Any, *, last: bool, facts: dict[str, Any]
+) -> Shard:
+    """Write shard `number` of a folder.
+
+    Args:
+        folder: of the shards; made when it is not there.
+        number: counted from 0.
+        batches: record batches.
+        schema: of them.
+        last: whether it is the end of the table.
+        facts: what `read_shards` is to give back, as JSON values.
+
+    Raises:
+        DataError: the folder cannot be written, or the disk is full.
+    """
+    path = _path(folder, number)
+    with (
+        whole_file(path) as temporary,
+        pa.OSFile(str(temporary), "wb") as file,
+        pa.ipc.new_file(file, schema) as writer,
+    ):
+        for batch in batches:
+            writer.write_batch(batch)
+    write_label(path, last=last, facts=facts)
+    return Shard(path, last, facts)
+
+
+def in_groups(items: Iterable[Item], size: int) -> Iterator[tuple[Sequence[Item], bool]]:
+    """Items `size` at a time, and whether it is the last time; no items at all are one empty group."""
+    left = iter(items)
+    group = list(itertools.islice(left, size))
+    while following := list(itertools.islice(left, 1)):
+        yield group, False
+        group = following + list(itertools.islice(left, size - 1))
+    yield group, True
+
+
+def _path(folder: Path, number: int) -> Path:
+    return folder / f"{number:05}.arrow"
