@@ -1,37 +1,15 @@
-import importlib.util
 import json
-import random
 import re
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-TOOL = Path(__file__).resolve().parents[2] / "tools" / "benchmarks" / "profile_step.py"
-
 
 @pytest.fixture(scope="module")
-def tool() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("profile_step", TOOL)
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["profile_step"] = module  # dataclasses look their module up
-    spec.loader.exec_module(module)
-    return module
-
-
-@pytest.fixture
-def made_text(tmp_path: Path) -> Path:
-    """A folder that looks like Multi30k, of other words."""
-    draw = random.Random(1)
-    for split, pairs in (("train", 300), ("val", 20)):
-        lines = [
-            " ".join(draw.choices(["red", "blue", "dog", "cat", "runs"], k=draw.randint(2, 9))) for _ in range(pairs)
-        ]
-        for language in ("en", "de"):
-            (tmp_path / f"{split}.{language}").write_text("\n".join(lines) + "\n")
-    return tmp_path
+def tool(load_tool: Callable[[str], ModuleType]) -> ModuleType:
+    return load_tool("profile_step")
 
 
 TINY = [

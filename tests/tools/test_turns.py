@@ -64,3 +64,17 @@ def test_peak_memory_grows_with_what_is_held() -> None:
     held = bytearray(b"x") * (200 << 20)
     assert peak_mib() > before or before > 200  # an earlier test may have held more
     assert held
+
+
+def test_an_epoch_s_end_is_no_step() -> None:
+    """A loop over epochs asks for a batch in vain at the end of each."""
+    done: list[Work] = []
+    turns = Turns(SHAPE, orders=iter([2, 3]), report=done.append)
+    with pytest.raises(Finished):
+        while True:
+            for _ in range(2):
+                turns.before_batch()
+                turns.saw(lambda: SIZES)
+            turns.before_batch()
+            turns.nothing_came()
+    assert [(work.steps, work.target_tokens) for work in done] == [(2, 10), (3, 15)]

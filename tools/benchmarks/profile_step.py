@@ -79,7 +79,7 @@ def measure(config: Config, *, warmup: int, timed: int, profiled: int) -> Profil
 
     def orders(shape: Shape) -> Iterator[int]:
         yield warmup
-        rows = typical_rows(done[0], batches=warmup * config.training.accumulation)
+        rows = ours.typical_rows(done[0], batches=warmup * config.training.accumulation)
         result.gemm.append(gemm_speed(shape, rows))
         yield timed
         result.timed = done[1]
@@ -92,15 +92,6 @@ def measure(config: Config, *, warmup: int, timed: int, profiled: int) -> Profil
 
     ours.train(config, start)
     return result
-
-
-def typical_rows(work: Work, *, batches: int) -> dict[str, int]:
-    """Rows of the products of a batch of average size."""
-    return {
-        "source": max(1, work.source_positions // batches),
-        "target": max(1, work.target_positions // batches),
-        "predicted": max(1, work.target_tokens // batches),
-    }
 
 
 def table(result: Profile, header: dict[str, Any], *, rows: int) -> str:

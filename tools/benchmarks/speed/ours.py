@@ -11,7 +11,7 @@ from seq2seq.config import Config, FeedForward
 from seq2seq.data.batch import IGNORE, Batch
 from seq2seq.data.prepare import Prepared
 from speed.shapes import DROPOUT, LABEL_SMOOTHING, SHAPES, VOCAB_SIZE, BatchSizes, Shape
-from speed.turns import Finished, Turns
+from speed.turns import Finished, Turns, Work
 
 ENDLESS = 10**9
 
@@ -82,6 +82,15 @@ def sizes_of(batch: Batch) -> BatchSizes:
         batch.num_tokens,
         batch.target_out.numel(),
     )
+
+
+def typical_rows(work: Work, *, batches: int) -> dict[str, int]:
+    """Rows of the products of a batch of average size."""
+    return {
+        "source": max(1, work.source_positions // batches),
+        "target": max(1, work.target_positions // batches),
+        "predicted": max(1, work.target_tokens // batches),
+    }
 
 
 class Epochs(Protocol):

@@ -86,6 +86,10 @@ class Turns:
             self._start = time.perf_counter()
         self._left -= 1
 
+    def nothing_came(self) -> None:
+        """Call when, after `before_batch`, an epoch turns out to have no further batch."""
+        self._left += 1
+
     def saw(self, sizes: Callable[[], BatchSizes]) -> None:
         """Call with the batch that the loop gets; its sizes are counted when the clock stands still."""
         self._seen.append(sizes)
