@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from seq2seq.data.batch import Batch
 from seq2seq.data.collate import pair_batch, silent, stream_batch
+from seq2seq.data.rows import joined
 from seq2seq.data.token_cache import TokenDataset, TokenStream
 from seq2seq.errors import DataError
 
@@ -20,6 +21,8 @@ Span = tuple[int, int, bool]
 
 POOL_BATCHES = 256
 """Batches' worth of pairs that are sorted by length together; fewer mix lengths better and pad more."""
+BLOCK = 1 << 20
+"""Examples looked at together where an epoch's order is cut into pools, which bounds the memory that it takes."""
 
 
 class EpochPlan:
@@ -80,10 +83,9 @@ class PairBatches:
         self.datasets, self.weights = datasets, _checked(weights, len(datasets))
         self.batch_tokens, self.seed, self.shuffle = batch_tokens, seed, shuffle
         self.world_size, self.rank = world_size, rank
-        self._source_lengths = np.concatenate([dataset.source_lengths for dataset in datasets])
-        self._target_lengths = np.concatenate([dataset.target_lengths for dataset in datasets])
-        self._firsts = np.cumsum([0, *map(len, datasets)])
-        if self._firsts[-1] == 0:
+        self._sources = joined([dataset.sources for dataset in datasets])
+        self._targets = joined([dataset.targets for dataset in datasets])
+        if len(self._sources) == 0:
             raise DataError("There is no pair to make a batch of; see the table of dropped pairs, if there is one.")
 
     def epoch(self, epoch: int) -> EpochPlan:
@@ -94,10 +96,9 @@ class PairBatches:
         )
         if self.shuffle:
             generator.shuffle(order)
-        order, pools = self._sorted(order)
         spans = [
             (first + start, first + stop)
-            for first, last in itertools.pairwise(pools)
+            for first, last in itertools.pairwise(self._pools(order))
             for start, stop in self._cut(order[first:last])
         ]
         ready = _for_every_rank(spans, self.world_size)
@@ -105,23 +106,29 @@ class PairBatches:
             ready = [ready[index] for index in generator.permutation(len(ready))]
         return EpochPlan(order, ready[self.rank :: self.world_size], self._batch)
 
-    def _sorted(self, order: Indices) -> tuple[Indices, list[int]]:
-        """The order with each pool sorted by length, and where pools begin, the end included."""
-        source, target = self._source_lengths[order], self._target_lengths[order]
-        pool = np.zeros(len(order), np.int64)
-        if self.shuffle:
-            pool = np.cumsum(np.maximum(source, target), dtype=np.int64) // (POOL_BATCHES * self.batch_tokens)
+    def _pools(self, order: Indices) -> list[int]:
+        """Where pools begin, the end included: runs of examples with POOL_BATCHES batches' worth of tokens."""
+        if not self.shuffle:
+            return [0, len(order)]
+        size, total, last, bounds = POOL_BATCHES * self.batch_tokens, 0, 0, [0]
+        for first in range(0, len(order), BLOCK):
+            totals = total + np.cumsum(np.maximum(*self._lengths(order[first : first + BLOCK])), dtype=np.int64)
+            pools = totals // size
+            begins = np.flatnonzero(np.diff(pools, prepend=last if first else pools[0]))
+            bounds += (first + begins).tolist()
+            total, last = int(totals[-1]), int(pools[-1])
+        return [*bounds, len(order)]
+
+    def _cut(self, examples: Indices) -> list[tuple[int, int]]:
+        """Sort the examples of a pool by length, in place, and cut them into batches within the budget."""
+        source, target = self._lengths(examples)
         # By the longer side, which the budget counts; among equals by the difference of the sides, upwards and
         # downwards in turn, so that neighbours are alike on both sides, also where one length ends and the next
         # begins. Measured on three corpora, this pads least: a fifth to a half less than by target, then source.
-        longer, difference = np.maximum(source, target), source - target
-        turning = np.where(longer % 2 == 0, difference, -difference)
-        bounds = [0, *(np.flatnonzero(np.diff(pool)) + 1).tolist(), len(order)]
-        return order[np.lexsort((turning, longer, pool))], bounds
-
-    def _cut(self, examples: Indices) -> list[tuple[int, int]]:
-        """Cut sorted examples into batches within the budget."""
-        longest = np.maximum(self._source_lengths[examples], self._target_lengths[examples]).astype(np.int64)
+        longest, difference = np.maximum(source, target), source - target
+        sorting = np.lexsort((np.where(longest % 2 == 0, difference, -difference), longest))
+        examples[:] = examples[sorting]
+        longest = longest[sorting].astype(np.int64)
         spans, start = [], 0
         while start < len(longest):
             most = max(1, self.batch_tokens // int(longest[start]))
@@ -132,15 +139,11 @@ class PairBatches:
             start = stop
         return spans
 
+    def _lengths(self, examples: Indices) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        return self._sources.lengths[examples], self._targets.lengths[examples]
+
     def _batch(self, examples: Indices) -> Batch:
-        corpora = np.searchsorted(self._firsts, examples, side="right") - 1
-        within = (examples - self._firsts[corpora]).tolist()
-        found = [(self.datasets[corpus], index) for corpus, index in zip(corpora.tolist(), within, strict=True)]
-        return pair_batch(
-            [dataset.source(index) for dataset, index in found],
-            [dataset.target(index) for dataset, index in found],
-            task=self.datasets[0].task,
-        )
+        return pair_batch(self._sources.gather(examples), self._targets.gather(examples), task=self.datasets[0].task)
 
 
 class PackedBatches:
@@ -220,20 +223,28 @@ def _checked(weights: Sequence[float] | None, corpora: int) -> list[float]:
 
 def _weighted(sizes: Sequence[int], weights: Sequence[float], *, epoch: int, seed: int, shuffle: bool) -> Indices:
     """Numbers of the examples that an epoch shows, counted through the corpora in turn; at least one."""
-    shown: list[Indices] = []
-    first = 0
-    for corpus, (size, weight) in enumerate(zip(sizes, weights, strict=True)):
-        times, share = int(weight), (weight - int(weight)) * size
-        if share:
-            # The same circle every epoch, entered where the last epoch left it.
-            circle = np.random.default_rng([seed, 1, corpus]).permutation(size) if shuffle else np.arange(size)
-            extra = circle[np.arange(int(epoch * share), int((epoch + 1) * share)) % size]
-        else:
-            extra = np.zeros(0, np.int64)
-        shown.append(first + np.concatenate([*[np.arange(size)] * times, extra]))
+    shown = [  # whole times, and the examples of the share
+        (int(weight), _share(size, (weight - int(weight)) * size, corpus, epoch=epoch, seed=seed, shuffle=shuffle))
+        for corpus, (size, weight) in enumerate(zip(sizes, weights, strict=True))
+    ]
+    order = np.empty(
+        sum(times * size + len(extra) for (times, extra), size in zip(shown, sizes, strict=True)), np.int64
+    )
+    first = filled = 0
+    for (times, extra), size in zip(shown, sizes, strict=True):
+        for numbers in (*itertools.repeat(np.arange(first, first + size), times), first + extra):
+            order[filled : filled + len(numbers)] = numbers
+            filled += len(numbers)
         first += size
-    order = np.concatenate(shown)
     return order if len(order) else np.array([epoch % first])
+
+
+def _share(size: int, share: float, corpus: int, *, epoch: int, seed: int, shuffle: bool) -> Indices:
+    """The next `share` examples of a corpus's circle, the same every epoch, entered where the last one left it."""
+    if not share:
+        return np.zeros(0, np.int64)
+    circle = np.random.default_rng([seed, 1, corpus]).permutation(size) if shuffle else np.arange(size)
+    return circle[np.arange(int(epoch * share), int((epoch + 1) * share)) % size]
 
 
 def _for_every_rank(spans: Sequence[tuple[int, int]], world_size: int) -> list[Span]:

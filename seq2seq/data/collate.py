@@ -1,7 +1,6 @@
 """Rows of ids of different lengths to the padded tensors of a batch."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -9,26 +8,24 @@ import torch
 
 from seq2seq.config import Task
 from seq2seq.data.batch import IGNORE, Batch
+from seq2seq.data.rows import Flat, Row
 from seq2seq.data.tokenizer import BOS, PAD
 
-Row = npt.NDArray[Any]
-"""(length,) integers."""
 
-
-def padded(rows: Sequence[Row], *, padding: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
+def padded(rows: Flat | Sequence[Row], *, padding: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.bool_]]:
     """Rows as one array, padded on the right.
 
     Returns:
         (rows, longest) ids, and a mask of the same shape that is True where there is a real one.
     """
-    lengths = np.fromiter(map(len, rows), np.int64, len(rows))
-    mask = np.arange(lengths.max(initial=0)) < lengths[:, None]
+    flat = rows if isinstance(rows, Flat) else Flat.of(rows)
+    mask = np.arange(flat.lengths.max(initial=0)) < flat.lengths[:, None]
     ids = np.full(mask.shape, padding, np.int64)
-    ids[mask] = np.concatenate(rows)  # one assignment instead of one a row: 2 to 3 times as fast
+    ids[mask] = flat.ids  # one assignment instead of one a row: 2 to 3 times as fast
     return ids, mask
 
 
-def pair_batch(sources: Sequence[Row], targets: Sequence[Row], *, task: Task) -> Batch:
+def pair_batch(sources: Flat | Sequence[Row], targets: Flat | Sequence[Row], *, task: Task) -> Batch:
     """A batch of encoded pairs, as `TokenDataset` gives them.
 
     Args:

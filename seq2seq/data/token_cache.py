@@ -18,16 +18,17 @@ import pyarrow as pa
 
 from seq2seq.config import Documents, Task
 from seq2seq.data.cache import key_of
-from seq2seq.data.encoding import BadPairError, Encoded, PairEncoder, StreamEncoder
+from seq2seq.data.encoding import BadPairError, Column, Encoded, PairEncoder, StreamEncoder
 from seq2seq.data.files import Pair, TextSource
 from seq2seq.data.filters import DropCounts, Filter
 from seq2seq.data.progress import Progress, say
+from seq2seq.data.rows import Rows
 from seq2seq.data.shards import Shard, in_groups, read_shards, write_shard
 from seq2seq.data.tokenizer import Tokenizers
 from seq2seq.data.workers import in_order
 from seq2seq.errors import DataError
 
-FORMAT = 3
+FORMAT = 4
 """Version of the files and of the rules that make them; files of another are not looked at."""
 PAIRS = 8192
 """Pairs encoded at a time."""
@@ -39,28 +40,6 @@ SHARD = 16
 Ids = npt.NDArray[np.int32]
 
 
-class Rows:
-    """Rows of ids of different lengths: views into a few long arrays.
-
-    Args:
-        pieces: (ids, offsets) of each piece: row i of a piece is ids[offsets[i]:offsets[i + 1]].
-    """
-
-    def __init__(self, pieces: Sequence[tuple[npt.NDArray[Any], npt.NDArray[np.int32]]]) -> None:
-        self._pieces = pieces
-        self._starts = list(itertools.accumulate((len(offsets) - 1 for _, offsets in pieces), initial=0))
-        empty = np.zeros(0, np.int32)
-        self.lengths: Ids = np.concatenate([empty, *(np.diff(offsets) for _, offsets in pieces)]).astype(np.int32)
-        """(rows,) tokens of each row."""
-
-    def view(self, index: int) -> npt.NDArray[Any]:
-        """Row `index`, in the number format that it is stored in; no copy."""
-        piece = bisect.bisect_right(self._starts, index) - 1
-        ids, offsets = self._pieces[piece]
-        row = index - self._starts[piece]
-        return ids[offsets[row] : offsets[row + 1]]
-
-
 class TokenDataset:
     """Encoded pairs.
 
@@ -68,27 +47,27 @@ class TokenDataset:
     tagging: as long as the source, a label's id at the first piece of each word and IGNORE elsewhere.
 
     Args:
-        source: rows of source ids.
-        target: rows of target ids.
+        sources: rows of source ids.
+        targets: rows of target ids.
         task: what the targets are.
         drops: what was read and left out.
     """
 
-    def __init__(self, source: Rows, target: Rows, *, task: Task, drops: DropCounts) -> None:
-        self._source, self._target = source, target
+    def __init__(self, sources: Rows, targets: Rows, *, task: Task, drops: DropCounts) -> None:
+        self.sources, self.targets = sources, targets
         self.task, self.drops = task, drops
-        self.source_lengths, self.target_lengths = source.lengths, target.lengths
+        self.source_lengths, self.target_lengths = sources.lengths, targets.lengths
 
     def __len__(self) -> int:
         return len(self.source_lengths)
 
     def source(self, index: int) -> Ids:
         """(source_length,) ids."""
-        return self._source.view(index).astype(np.int32, copy=False)
+        return self.sources.view(index).astype(np.int32, copy=False)
 
     def target(self, index: int) -> Ids:
         """(target_length,) ids."""
-        return self._target.view(index).astype(np.int32, copy=False)
+        return self.targets.view(index).astype(np.int32, copy=False)
 
 
 class TokenStream:
@@ -197,7 +176,9 @@ def _shards(
         say(f"encoding {source.name}: going on behind pair {done:,}")
     with contextlib.closing(_encoded(source, encoder, done, workers)) as chunks:
         for group, last in in_groups(chunks, SHARD):
-            batches = [pa.record_batch([_arrow(*column) for column in part.columns], schema=schema) for part in group]
+            columns = [_joined(parts) for parts in zip(*(part.columns for part in group), strict=True)]
+            # One record batch: gathering the rows of a batch costs by their number.
+            batches = [pa.record_batch([_arrow(*column) for column in columns], schema=schema)] if columns else []
             drops = sum((part.drops for part in group), DropCounts())
             facts = {"drops": dataclasses.asdict(drops)}
             shards.append(write_shard(folder, len(shards), batches, schema, last=last, facts=facts))
@@ -243,6 +224,19 @@ def _mapped(shards: Sequence[Shard]) -> Iterator[Any]:
 
 
 # Arrow's own conversions import pandas, which costs 26 MB and a third of a second; these two need no library.
+
+
+def _joined(columns: Sequence[Column]) -> Column:
+    """The column of several chunks as one."""
+    ids = np.concatenate([ids for ids, _ in columns])
+    if columns[0][1] is None:
+        return ids, None
+    first, parts = 0, [np.zeros(1, np.int32)]
+    for _, offsets in columns:
+        assert offsets is not None
+        parts.append(offsets[1:] + np.int32(first))
+        first += int(offsets[-1])
+    return ids, np.concatenate(parts)
 
 
 def _arrow(ids: npt.NDArray[Any], offsets: npt.NDArray[np.int32] | None) -> Any:

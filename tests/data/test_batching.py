@@ -1,4 +1,5 @@
 import time
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -9,11 +10,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.config import DataConfig, Task, TokenizerConfig
+from seq2seq.data import batching
 from seq2seq.data.batch import IGNORE, Batch
 from seq2seq.data.batching import EpochPlan, PackedBatches, PairBatches
 from seq2seq.data.corpus import open_corpus
 from seq2seq.data.filters import DropCounts, Filter
-from seq2seq.data.token_cache import Rows, TokenDataset, TokenStream, token_dataset
+from seq2seq.data.rows import Rows
+from seq2seq.data.token_cache import TokenDataset, TokenStream, token_dataset
 from seq2seq.data.tokenizer import BOS, PAD
 from seq2seq.data.tokenizer_training import train_tokenizers
 from seq2seq.errors import DataError
@@ -320,3 +323,36 @@ def test_stream_weights(weight: float) -> None:
     tokens = [token for batch in batches.epoch(0) for token in batch.target_out.flatten().tolist()]
     assert sum(token < 201 for token in tokens) == 200
     assert sum(token >= 201 for token in tokens) == 200 * weight
+
+
+@given(sides=SIDES.filter(lambda sides: len(sides) > 4), seed=st.integers(0, 3), block=st.integers(1, 20))
+def test_pools_do_not_depend_on_how_they_are_looked_for(sides: list[tuple[int, int]], seed: int, block: int) -> None:
+    def found() -> list[list[int]]:
+        plan = PairBatches([dataset(sides)], batch_tokens=20, seed=seed, shuffle=True).epoch(0)
+        return [plan.examples(position).tolist() for position in range(len(plan))]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batching, "POOL_BATCHES", 3)
+        at_once = found()
+        patch.setattr(batching, "BLOCK", block)
+        assert found() == at_once
+
+
+@pytest.mark.slow
+def test_an_epoch_of_millions_takes_seconds_and_little_memory() -> None:
+    made = np.random.default_rng(1)
+    lengths = np.clip(np.exp(made.normal(2.8, 0.45, 100_000)), 1, 120).astype(np.int32)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    pieces = [(np.zeros(offsets[-1], np.int16), offsets)] * 20
+    text = TokenDataset(Rows(pieces), Rows(pieces), task=Task.translation, drops=DropCounts())
+    batches = PairBatches([text], batch_tokens=4096, seed=1, shuffle=True)
+    tracemalloc.start()
+    plan = batches.epoch(3)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert len(plan) > 2_000_000 * 15 / 4096
+    # The order takes 8 bytes for each pair, and another 8 for a moment while it is filled; the rest does not grow.
+    assert peak < 2_000_000 * 16 + (1 << 26)
+    started = time.process_time()
+    batches.epoch(4)
+    assert time.process_time() - started < 10  # seconds; half of one here
