@@ -1,7 +1,6 @@
 """The measuring of training speed from end to end, on made text and tiny models."""
 
 import argparse
-import json
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +19,7 @@ from speed import ours
 from speed.channel import Job
 from speed.contestant import Contestant
 from speed.contestants.torch_nn import Translator
-from speed.environments import PEERS_DIR, PeerError, python_of
+from speed.environments import ENVIRONMENTS, PEERS_DIR, PeerError, python_of
 from speed.shapes import Shape, multiply_adds, pair_sizes
 from speed.workload import export, in_order
 
@@ -128,7 +127,7 @@ def test_hugging_face_multiplies_what_is_counted() -> None:
     assert counter.get_total_flops() == 2 * multiply_adds(SHAPE, pair_sizes([7] * 3, [5] * 3))
 
 
-@pytest.mark.parametrize("peer", ["hf", "joeynmt"])
+@pytest.mark.parametrize("peer", sorted(ENVIRONMENTS))
 def test_a_peer_s_turn(peer: str, job: Job) -> None:
     try:
         python = python_of(peer, PEERS_DIR)
@@ -154,30 +153,3 @@ def test_impossible_values_are_refused(
         assert tool.main() == 2
         captured = capsys.readouterr()
         assert sentence in captured.err and captured.out == ""
-
-
-def test_peers_that_are_not_known(
-    load_tool: Callable[[str], ModuleType], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setattr("sys.argv", ["peers.py", "--peers", "hf,fairseq"])
-    assert load_tool("peers").main() == 2
-    assert "--peers fairseq: there are hf, joeynmt, eole" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-def test_an_environment_that_cannot_be_built(
-    load_tool: Callable[[str], ModuleType],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    """A registry that is not there is one sentence, and nothing that looks like an environment is left."""
-    monkeypatch.setenv("PIP_NO_INDEX", "1")
-    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
-    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
-    monkeypatch.setattr("sys.argv", ["peers.py", "--peers", "hf", "--peers-dir", str(tmp_path / "peers")])
-    assert load_tool("peers").main() == 1
-    outcome = json.loads(capsys.readouterr().out)
-    assert outcome["hf"].startswith("hf: asking for torch failed: ERROR: ")
-    with pytest.raises(PeerError):
-        python_of("hf", tmp_path / "peers")

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from speed.shapes import Shape, multiply_adds, pair_sizes
-from speed.turns import Finished, Turns, Work, peak_mib
+from speed.turns import Finished, HeldLoader, Turns, Work, peak_mib
 
 SHAPE = Shape(1, 1, 8, 16, 2, 2, 20)
 SIZES = pair_sizes([3, 2], [4, 1])
@@ -67,14 +67,14 @@ def test_peak_memory_grows_with_what_is_held() -> None:
 
 
 def test_an_epoch_s_end_is_no_step() -> None:
-    """A loop over epochs asks for a batch in vain at the end of each."""
+    """A loop over epochs asks its loader for a batch in vain at the end of each."""
     done: list[Work] = []
-    turns = Turns(SHAPE, orders=iter([2, 3]), report=done.append)
+    loader = HeldLoader(["a", "b"], Turns(SHAPE, orders=iter([2, 3]), report=done.append), lambda _: SIZES)
+    seen: list[str] = []
     with pytest.raises(Finished):
         while True:
-            for _ in range(2):
-                turns.before_batch()
-                turns.saw(lambda: SIZES)
-            turns.before_batch()
-            turns.nothing_came()
+            for batch in loader:
+                seen.append(batch)
+    assert seen == ["a", "b", "a", "b", "a"]
     assert [(work.steps, work.target_tokens) for work in done] == [(2, 10), (3, 15)]
+    assert loader.index("b") == 1  # whatever else the loader can do

@@ -172,6 +172,9 @@ def main() -> int:
     except PeerError as error:
         say(f"{PROGRAM}: error: {error}")
         return 1
+    except KeyboardInterrupt:
+        say("stopped")
+        return 130
     conditions = {
         name: getattr(options, name) for name in ("shape", "batch_tokens", "threads", "pairs", "steps", "warmup")
     }

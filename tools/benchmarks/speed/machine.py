@@ -28,7 +28,8 @@ def commit() -> str:
         result = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
         return result.stdout.strip()
 
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + (" with changes" if git("status", "--short") else "")
+    changed = git("status", "--short", "--", ".", ":!tools/benchmarks/results")
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + (" with changes" if changed else "")
 
 
 def data_problem(data: Path) -> str | None:

@@ -7,7 +7,9 @@ held.
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from speed.shapes import TRAINING_PRODUCTS, BatchSizes, Shape, multiply_adds
 
@@ -100,6 +102,34 @@ class Turns:
             work.add(self.shape, sizes())
         self._seen.clear()
         self.report(work)
+
+
+class HeldLoader:
+    """Another package's loader of batches, which gives one out only when a turn has steps left.
+
+    Args:
+        loader: gives the batches of an epoch each time it is iterated over.
+        turns: of the loop that asks for them.
+        sizes: of a batch.
+    """
+
+    def __init__(self, loader: Any, turns: Turns, sizes: Callable[[Any], BatchSizes]) -> None:
+        self.loader, self.turns, self.sizes = loader, turns, sizes
+
+    def __iter__(self) -> Iterator[Any]:
+        batches = iter(self.loader)
+        while True:
+            self.turns.before_batch()
+            try:
+                batch = next(batches)
+            except StopIteration:
+                self.turns.nothing_came()
+                return
+            self.turns.saw(partial(self.sizes, batch))
+            yield batch
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.loader, name)
 
 
 def peak_mib() -> float:

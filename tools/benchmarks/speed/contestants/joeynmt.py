@@ -1,11 +1,10 @@
 """JoeyNMT 2.3 by its own `train`, on the same sentences; it cuts its own batches, which it does not sort by length.
 
-Only two of its functions are wrapped: the one that makes the batches, to hold them, and the start of its loop, to
-leave dropout only where the others have it.
+Two of its functions are wrapped: the one that makes the batches, to hold them, and the start of its loop, to leave
+dropout only where the others have it and to keep no checkpoint.
 """
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -15,7 +14,7 @@ from joeynmt.transformer_layers import MultiHeadedAttention, PositionwiseFeedFor
 
 from speed.channel import Channel, Job, job_and_channel
 from speed.shapes import DROPOUT, LABEL_SMOOTHING, BatchSizes, pair_sizes
-from speed.turns import Finished, Turns
+from speed.turns import Finished, HeldLoader, Turns
 
 ENDLESS = 10**9
 
@@ -80,27 +79,6 @@ def settings(job: Job) -> dict[str, Any]:
     }
 
 
-class HeldLoader:
-    """JoeyNMT's own loader of batches, which gives one out only when a turn has steps left."""
-
-    def __init__(self, loader: Any, turns: Turns) -> None:
-        self.loader, self.turns = loader, turns
-
-    def __iter__(self) -> Iterator[Any]:
-        batches = iter(self.loader)
-        while True:
-            self.turns.before_batch()
-            batch = next(batches, None)
-            if batch is None:
-                self.turns.nothing_came()
-                return
-            self.turns.saw(lambda batch=batch: sizes_of(batch))  # type: ignore[misc]
-            yield batch
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self.loader, name)
-
-
 def sizes_of(batch: Any) -> BatchSizes:
     """How long the rows of one of its batches are."""
     return pair_sizes(batch.src_mask.sum(dim=(1, 2)).tolist(), batch.trg_mask.sum(dim=(1, 2)).tolist())
@@ -114,7 +92,7 @@ def hold(job: Job, channel: Channel) -> None:
     def held_iter(dataset: Any, *arguments: Any, **named: Any) -> HeldLoader:
         orders = channel.orders(version="joeynmt 2.3.0", **about)
         turns = Turns(job.shape, orders=orders, report=channel.report)
-        return HeldLoader(make_iter(dataset, *arguments, **named), turns)
+        return HeldLoader(make_iter(dataset, *arguments, **named), turns, sizes_of)
 
     def start(manager: Any, *arguments: Any, **named: Any) -> None:
         about["parameters"] = sum(parameter.numel() for parameter in manager.model.parameters())
