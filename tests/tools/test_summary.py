@@ -47,9 +47,11 @@ def test_the_fastest_is_so_by_its_median() -> None:
     assert fastest({}) is None
 
 
-@given(st.lists(st.tuples(st.floats(0.1, 10), st.floats(0.1, 10)), min_size=1, max_size=7))
+@given(st.lists(st.tuples(st.floats(0.5, 2), st.floats(0.5, 2)), min_size=1, max_size=7))
 def test_swapping_sides_turns_the_ratio_over(seconds: list[tuple[float, float]]) -> None:
     ours, theirs = [turn(a) for a, _ in seconds], [turn(b) for _, b in seconds]
     there, back = ratio_figures(ours, theirs), ratio_figures(theirs, ours)
     assert there["spread"][0] <= there["median"] <= there["spread"][1]
-    assert there["spread"][0] == pytest.approx(1 / back["spread"][1], rel=0.02, abs=1e-3)
+    assert there["spread"][0] == pytest.approx(
+        1 / back["spread"][1], rel=0.01
+    )  # of figures rounded to 0.001, at least 0.25
