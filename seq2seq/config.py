@@ -119,6 +119,21 @@ class Schedule(str, Enum):
     cosine = "cosine"
     linear = "linear"
     constant = "constant"
+    wsd = "wsd"  # warm-up, stable, decay
+
+
+class DecayShape(str, Enum):
+    """How the wsd schedule falls at its end."""
+
+    one_minus_sqrt = "one_minus_sqrt"  # Hägele et al. 2024: fast at first
+    linear = "linear"
+
+
+class OptimizerKind(str, Enum):
+    """What turns gradients into updates."""
+
+    adamw = "adamw"  # Loshchilov & Hutter 2019
+    muon = "muon"  # Jordan et al. 2024 for the matrices of the layers, AdamW for the rest
 
 
 class Precision(str, Enum):
@@ -335,12 +350,21 @@ class TrainingConfig:
     warmup_steps: int = number(1000, at_least=0)
     """Steps of linear warm-up; with training.minutes at most a tenth of the budget."""
     final_learning_rate: float = number(0.0, at_least=0, at_most=1)
-    """Where the cosine and linear schedules end, as a share of learning_rate."""
+    """Where the cosine, linear and wsd schedules end, as a share of learning_rate."""
+    decay_share: float = number(0.2, above=0, at_most=1)
+    """Share of the run, at its end, in which the wsd schedule falls."""
+    decay_shape: DecayShape = DecayShape.one_minus_sqrt
+    """How the wsd schedule falls."""
+    optimizer: OptimizerKind = OptimizerKind.adamw
+    muon_momentum: float = number(0.95, at_least=0, below=1)
+    """Decay of Muon's moving average of gradients."""
+    muon_steps: int = number(4, at_least=2, at_most=5)
+    """Newton-Schulz steps of Muon; each costs time and makes updates more nearly orthogonal, see training/muon.py."""
     beta1: float = number(0.9, at_least=0, below=1)
     beta2: float = number(0.98, at_least=0, below=1)
     epsilon: float = number(1e-9, above=0)
     weight_decay: float = number(0.0, at_least=0)
-    """AdamW's; applied to matrices only, not to norms, biases and embeddings."""
+    """Applied to matrices only, not to norms, biases and embeddings."""
     label_smoothing: float = number(0.1, at_least=0, below=1)
     """Share of probability spread evenly over the vocabulary (Szegedy et al. 2016)."""
     teacher: str | None = None
@@ -385,6 +409,9 @@ class TrainingConfig:
         yield from outside_ranges(self, "training.")
         if self.steps is None and self.minutes is None:
             yield "training.steps and training.minutes are both null; set one, so that the run has an end."
+        if self.optimizer is not OptimizerKind.muon:
+            names = ["muon_momentum", "muon_steps"]
+            yield from without_effect(self, "training.", names, f"with training.optimizer={self.optimizer.value}")
         if self.schedule in (Schedule.inverse_sqrt, Schedule.constant):
             where = f"with training.schedule={self.schedule.value}"
             yield from without_effect(self, "training.", ["final_learning_rate"], where)
@@ -396,6 +423,9 @@ class TrainingConfig:
         elif self.teacher_weight == 1:
             where = "with training.teacher_weight=1, which leaves no cross-entropy"
             yield from without_effect(self, "training.", ["label_smoothing"], where)
+        if self.schedule is not Schedule.wsd:
+            where = f"with training.schedule={self.schedule.value}"
+            yield from without_effect(self, "training.", ["decay_share", "decay_shape"], where)
         if self.average_checkpoints == 1:
             yield "training.average_checkpoints=1 averages nothing; set 0 or at least 2."
         if self.average_checkpoints > self.keep_checkpoints + 1:

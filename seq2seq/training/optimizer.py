@@ -1,31 +1,47 @@
-"""AdamW with weight decay where it belongs, and its state by parameter name."""
+"""AdamW with weight decay where it belongs, or Muon, and their state by parameter name."""
 
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
-from seq2seq.config import TrainingConfig
+from seq2seq.config import OptimizerKind, TrainingConfig
 from seq2seq.errors import CheckpointError
 from seq2seq.model.positions import Learned
+from seq2seq.training.muon import Muon, matrices_of
 
 
-def build_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.AdamW:
-    """AdamW (Loshchilov & Hutter 2019), one fused kernel for all parameters.
+def build_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Optimizer:
+    """The optimiser of all parameters of a model.
 
     Weight decay is for the matrices of the layers: norms, biases and embeddings are left alone.
     """
+    if config.optimizer is OptimizerKind.adamw:
+        return _adamw(config, model, list(model.parameters()))
+    matrices = matrices_of(model)
+    return Muon(
+        matrices,
+        _adamw(config, model, [parameter for parameter in model.parameters() if parameter not in matrices]),
+        lr=config.learning_rate,
+        momentum=config.muon_momentum,
+        weight_decay=config.weight_decay,
+        steps=config.muon_steps,
+    )
+
+
+def _adamw(config: TrainingConfig, model: nn.Module, parameters: list[nn.Parameter]) -> torch.optim.AdamW:
+    """AdamW (Loshchilov & Hutter 2019) of some parameters of a model, one fused kernel for all of them."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding | Learned)}
     decayed: list[nn.Parameter] = []
     others: list[nn.Parameter] = []
-    for parameter in model.parameters():
+    for parameter in parameters:
         matrix = parameter.dim() >= 2 and id(parameter) not in embeddings
         (decayed if matrix else others).append(parameter)
     groups = [
         {"params": decayed, "weight_decay": config.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    fused = {parameter.device.type for parameter in model.parameters()} <= {"cpu", "cuda"}
+    fused = {parameter.device.type for parameter in parameters} <= {"cpu", "cuda"}
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=config.learning_rate,
@@ -54,7 +70,8 @@ def load_optimizer_tensors(
     """
     for name, parameter in model.named_parameters():
         state = {key.removeprefix(f"{name}/"): value for key, value in tensors.items() if key.startswith(f"{name}/")}
-        if state.keys() != {"step", "exp_avg", "exp_avg_sq"}:
+        muon = isinstance(optimizer, Muon) and parameter in optimizer.matrices
+        if state.keys() != ({"momentum"} if muon else {"step", "exp_avg", "exp_avg_sq"}):
             raise CheckpointError(
                 f"{origin}: holds no optimiser state for {name}, or only a part of it; use another checkpoint."
             )

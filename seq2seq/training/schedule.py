@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 
-from seq2seq.config import Schedule, TrainingConfig
+from seq2seq.config import DecayShape, Schedule, TrainingConfig
 
 MINUTES_WARMUP_SHARE = 0.1
 """With a wall-clock budget, warm-up ends after this share of it even if warmup_steps were not reached."""
@@ -25,6 +25,8 @@ def learning_rate(config: TrainingConfig, *, step: int, progress: float) -> floa
             cosine: half a cosine wave down to final_learning_rate (Loshchilov & Hutter 2017)
             linear: a straight line down to final_learning_rate
             constant: stays
+            wsd: stays, and in the last decay_share falls to final_learning_rate (Hägele et al. 2024, "Scaling Laws and
+                Compute-Optimal Training Beyond Fixed Training Durations"): by 1 - sqrt(share of the fall) or linearly
     """
     warmup = min(1.0, step / config.warmup_steps) if config.warmup_steps else 1.0
     if config.minutes is not None:
@@ -52,9 +54,18 @@ def _constant(config: TrainingConfig, step: int, progress: float) -> float:
     return 1.0
 
 
+def _wsd(config: TrainingConfig, step: int, progress: float) -> float:
+    end = config.final_learning_rate
+    fall = max(0.0, 1 - (1 - progress) / config.decay_share)
+    if config.decay_shape is DecayShape.one_minus_sqrt:
+        fall = math.sqrt(fall)
+    return end + (1 - end) * (1 - fall)
+
+
 SHAPES: dict[Schedule, Callable[[TrainingConfig, int, float], float]] = {
     Schedule.inverse_sqrt: _inverse_sqrt,
     Schedule.cosine: _cosine,
     Schedule.linear: _linear,
     Schedule.constant: _constant,
+    Schedule.wsd: _wsd,
 }

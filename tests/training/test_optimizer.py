@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from seq2seq.config import TrainingConfig
+from seq2seq.config import OptimizerKind, TrainingConfig
 from seq2seq.errors import CheckpointError
 from seq2seq.training.optimizer import build_optimizer, load_optimizer_tensors, optimizer_tensors
 
@@ -94,8 +94,9 @@ def test_state_by_name_is_plain_tensors() -> None:
     assert tensors.keys() == {f"{name}/{key}" for name in names for key in ("step", "exp_avg", "exp_avg_sq")}
 
 
-def test_10_steps_are_5_saved_loaded_and_5_more() -> None:
-    config = TrainingConfig(learning_rate=1e-2, weight_decay=0.1)
+@pytest.mark.parametrize("kind", OptimizerKind)
+def test_10_steps_are_5_saved_loaded_and_5_more(kind: OptimizerKind) -> None:
+    config = TrainingConfig(learning_rate=1e-2, weight_decay=0.1, optimizer=kind)
     whole = model_of()
     take_steps(whole, build_optimizer(config, whole), range(10))
 
@@ -129,3 +130,19 @@ def test_state_that_does_not_fit(damage: Callable[[dict[str, Tensor]], None], wo
     damage(tensors)
     with pytest.raises(CheckpointError, match=f"runs/x/last: .*{words}"):
         load_optimizer_tensors(optimizer, model, tensors, origin="runs/x/last")
+
+
+def test_muon_keeps_momentum_for_matrices_and_takes_no_state_of_adamw() -> None:
+    muon, adamw = model_of(), model_of()
+    config = TrainingConfig(optimizer=OptimizerKind.muon)
+    optimizer, other = build_optimizer(config, muon), build_optimizer(TrainingConfig(), adamw)
+    take_steps(muon, optimizer, range(1))
+    take_steps(adamw, other, range(1))
+    tensors = optimizer_tensors(optimizer, muon)
+    names = [name for name, _ in muon.named_parameters() if name != "layer.weight"]
+    assert tensors.keys() == {"layer.weight/momentum"} | {
+        f"{name}/{key}" for name in names for key in ("step", "exp_avg", "exp_avg_sq")
+    }
+    for one, model, state in ((optimizer, muon, optimizer_tensors(other, adamw)), (other, adamw, tensors)):
+        with pytest.raises(CheckpointError, match="no optimiser state for layer.weight, or only a part"):
+            load_optimizer_tensors(one, model, state, origin="runs/x/last")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.config import Schedule, TrainingConfig
+from seq2seq.config import DecayShape, Schedule, TrainingConfig
 from seq2seq.training.schedule import MINUTES_WARMUP_SHARE, SHAPES, learning_rate
 
 STEPS = 1000
@@ -71,6 +71,29 @@ def test_cosine_and_linear_go_from_the_peak_to_the_final_share(progress: float, 
         config = config_of(schedule, warmup_steps=0, final_learning_rate=final)
         rate = learning_rate(config, step=1, progress=progress)
         assert rate == pytest.approx(2e-3 * (final + (1 - final) * shape), abs=1e-15)
+
+
+@given(shares, st.floats(0.01, 1), shares, st.sampled_from(DecayShape))
+def test_wsd_stays_and_then_falls_to_the_final_share(
+    progress: float, decay: float, final: float, shape: DecayShape
+) -> None:
+    config = config_of(Schedule.wsd, warmup_steps=0, final_learning_rate=final, decay_share=decay)
+    config.decay_shape = shape
+    into_the_fall = (progress - (1 - decay)) / decay
+    expected = 1.0
+    if into_the_fall > 0:
+        expected = 1 - (math.sqrt(into_the_fall) if shape is DecayShape.one_minus_sqrt else into_the_fall)
+    # the square root magnifies rounding where the fall begins
+    rate = learning_rate(config, step=1, progress=progress)
+    assert rate == pytest.approx(2e-3 * (final + (1 - final) * expected), abs=1e-9)
+
+
+def test_wsd_reaches_its_peak_and_stays_there() -> None:
+    """Unlike linear and cosine, which have already fallen when warm-up ends."""
+    found = rates(config_of(Schedule.wsd, warmup_steps=100, decay_share=0.25))
+    assert set(found[99:751]) == {2e-3}
+    assert found[751] < 2e-3
+    assert found[-1] == pytest.approx(2e-3 * (1 - math.sqrt(0.996)))
 
 
 @given(schedules, steps, st.floats(1, 5))
