@@ -41,6 +41,7 @@ from seq2seq.data.tokenizer import Tokenizers
 from seq2seq.device import DTYPES, resolve_device, resolve_precision, set_threads
 from seq2seq.errors import ConfigError, Seq2SeqError, TrainingError
 from seq2seq.files import write_json
+from seq2seq.memory import keep_freed_memory
 from seq2seq.model.build import build_model
 from seq2seq.model_card import model_card
 from seq2seq.plain import to_dict
@@ -121,6 +122,7 @@ def train_and_score(config: Config, folder: RunFolder) -> dict[str, Any]:
     tokenizers = Tokenizers.load(resumed) if resumed else teacher.tokenizers if teacher else None
     prepared = prepare(config, tokenizers=tokenizers)
     report_text(prepared)
+    keep_freed_memory()
     torch.manual_seed(config.seed)
     model = build_model(
         config.model,

@@ -2,7 +2,7 @@
 
 torch draws one double from a Mersenne twister for each number, which takes as long as the matrix products of a small
 model. Here one seed is drawn from torch's generator for each call, so that torch's random state alone still decides
-everything, and numpy's SFC64 turns it into 16 bits for each number; `tools/benchmarks/dropout.py` measures both.
+everything, and numpy's SFC64 turns it into a byte for each number; `tools/benchmarks/dropout.py` measures both.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-LEVELS = 2**16  # probabilities are rounded to multiples of 1 / LEVELS; the scale is that of the rounded one
+LEVELS = 2**8  # a byte decides, so a call drops with one of the two multiples of 1 / LEVELS beside the probability
 
 
 def dropout(x: Tensor, probability: float, *, training: bool) -> Tensor:
@@ -58,9 +58,11 @@ def keep_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
     """
     seed = int(torch.randint(2**63 - 1, ()).item())
     size = shape.numel()
-    words = np.random.SFC64(seed).random_raw(-(-size // 4))
-    threshold = min(round(probability * LEVELS), LEVELS - 1)
-    stays = words.view(np.uint16)[:size] >= threshold
+    # Which of the two multiples is itself drawn, so that on average over calls the probability is met exactly.
+    threshold, rest = divmod(probability * LEVELS, 1)
+    threshold = min(threshold + (seed % 2**20 < rest * 2**20), LEVELS - 1)
+    drawn = np.random.SFC64(seed).random_raw(-(-size // 8)).view(np.uint8)[:size]
+    stays = drawn >= np.uint8(threshold)
     return torch.from_numpy(stays.view(np.int8)).view(shape), LEVELS / (LEVELS - threshold)
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from seq2seq.model.dropout import LEVELS, Dropout, dropout, dropout_add
+from seq2seq.model.dropout import LEVELS, Dropout, dropout, dropout_add, keep_mask
 
 SIZE = (400, 500)
 
@@ -37,6 +37,23 @@ def test_decisions_are_independent_of_place_and_of_one_another() -> None:
     assert abs((z[0] * z[1]).mean().item()) < 5 / z.shape[1] ** 0.5  # one call and the next
 
 
+@pytest.mark.parametrize("probability", [0.001, 0.1, 0.3])
+def test_the_two_multiples_meet_the_probability_on_average(probability: float) -> None:
+    torch.manual_seed(8)
+    calls = 3000
+    scales = torch.tensor([keep_mask(torch.Size([1]), probability)[1] for _ in range(calls)], dtype=torch.float64)
+    dropped = 1 - 1 / scales
+    assert len(set(dropped.tolist())) == 2
+    assert (dropped - probability).abs().max() < 1 / LEVELS
+    assert abs(dropped.mean().item() - probability) < 5 * dropped.std().item() / calls**0.5
+
+
+def scale_of(x: Tensor, y: Tensor) -> float:
+    """By what a call multiplied the numbers that stayed: one over the share of one of the multiples of 1 / LEVELS."""
+    ratio = (y[y != 0] / x[y != 0]).double().mean().item()
+    return LEVELS / (LEVELS - round(LEVELS * (1 - 1 / ratio)))
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
 def test_gradients_pass_where_numbers_passed(dtype: torch.dtype) -> None:
     x = (1 + torch.rand(7, 5)).to(dtype).requires_grad_()  # no zeros but those of dropout
@@ -48,8 +65,7 @@ def test_gradients_pass_where_numbers_passed(dtype: torch.dtype) -> None:
     assert y.dtype == added.dtype == dtype
     rounding = 2e-2 if dtype is torch.bfloat16 else 1e-6  # the sum is rounded once, not twice
     torch.testing.assert_close(added, residual + y, rtol=rounding, atol=rounding)
-    scale = LEVELS / (LEVELS - round(0.3 * LEVELS))
-    expected = (y != 0).to(dtype).mul(scale)
+    expected = (y != 0).to(dtype).mul(scale_of(x, y))
     torch.testing.assert_close(torch.autograd.grad(y.sum(), x)[0], expected)
     torch.testing.assert_close(
         torch.autograd.grad(added.sum(), [x, residual]), (expected, torch.ones(7, 5, dtype=dtype))
