@@ -367,6 +367,9 @@ class TrainingConfig:
     """Applied to matrices only, not to norms, biases and embeddings."""
     label_smoothing: float = number(0.1, at_least=0, below=1)
     """Share of probability spread evenly over the vocabulary (Szegedy et al. 2016)."""
+    r_drop: float = number(0.0, at_least=0)
+    """alpha of R-Drop (Liang et al. 2021): weight of the divergence between two passes under different dropout; 0 makes
+    one pass. Each micro-batch has twice its rows. The paper has 5 for translation."""
     teacher: str | None = None
     """Checkpoint folder of a model to learn from at every token, with its vocabulary; see training/distillation.py."""
     teacher_weight: float = number(0.5, above=0, at_most=1)
@@ -415,6 +418,8 @@ class TrainingConfig:
         if self.schedule in (Schedule.inverse_sqrt, Schedule.constant):
             where = f"with training.schedule={self.schedule.value}"
             yield from without_effect(self, "training.", ["final_learning_rate"], where)
+        if self.r_drop and self.teacher is not None:
+            yield f"training.r_drop={self.r_drop} and training.teacher={self.teacher} exclude each other; drop one."
         if self.teacher is None:
             names = ["teacher_weight", "teacher_temperature"]
             yield from without_effect(self, "training.", names, "without training.teacher")
@@ -545,6 +550,10 @@ class Config:
     def _settings_without_effect(self) -> Iterator[str]:
         """Settings that were changed although the task or another setting keeps them from being read."""
         where = f"with task={self.task.value}"
+        model = self.model
+        dropouts = model.dropout, model.attention_dropout, model.activation_dropout, model.embedding_dropout
+        if not any(dropouts):
+            yield from without_effect(self.training, "training.", ["r_drop"], "when every dropout of model is 0")
         if self.task is Task.language_modelling:
             names = ["target_language", "target_field", "max_length", "max_length_ratio"]
             yield from without_effect(self.data, "data.", names, where)

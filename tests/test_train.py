@@ -98,7 +98,7 @@ OPTIONS = {
     "plain": [],
     "accumulation": ["training.accumulation=3"],
     "average": ["training.ema_decay=0.9"],
-    "muon": ["training.optimizer=muon", "training.schedule=wsd"],
+    "muon": ["training.optimizer=muon", "training.schedule=wsd", "training.r_drop=3"],
     "checkpoints": ["training.keep_checkpoints=2", "training.average_checkpoints=3"],
 }
 

@@ -13,6 +13,7 @@ from seq2seq.training.distillation import DistillationObjective, Teacher
 from seq2seq.training.interval import IntervalSums
 from seq2seq.training.objective import Objective
 from seq2seq.training.optimizer import build_optimizer
+from seq2seq.training.r_drop import RDropObjective
 
 
 class OptimizerStep:
@@ -93,6 +94,8 @@ def build_step(
 
 def build_objective(settings: TrainingConfig, model: nn.Module, teacher: Teacher | None) -> Objective:
     """What a run minimises; arguments as for `build_step`."""
+    if settings.r_drop:
+        return RDropObjective(model, label_smoothing=settings.label_smoothing, alpha=settings.r_drop)
     if teacher is None:
         return Objective(model, label_smoothing=settings.label_smoothing)
     return DistillationObjective(
