@@ -17,7 +17,7 @@ from seq2seq.errors import DataError
 
 HUB_SECONDS = 4.0
 """How long the hub may take to answer before it counts as unreachable, a hanging name look-up included."""
-FORMAT = 1
+FORMAT = 2
 """Version of the fetched files."""
 CONVERTED = "refs/convert/parquet"
 """Branch on which the hub keeps its own conversion of datasets that need a script."""
@@ -64,14 +64,70 @@ def open_hub(
     if name.startswith((".", "/", "~")):
         raise DataError(f"{asked}: no such folder, {name}. Correct the path; relative ones start at {Path.cwd()}.")
 
-    def pairs() -> Iterator[Pair]:
-        rows = _remote_rows(name, config=config or None, split=split, streaming=streaming, asked=asked)
-        with _told(asked):
-            for number, row in enumerate(itertools.islice(rows, limit), start=1):
-                yield columns(row, where=partial("{}, row {}".format, asked, number))
+    rows = HubRows(name, config or None, split=split, columns=columns, streaming=streaming, limit=limit, asked=asked)
+    folder = key_of(format=FORMAT, name=name, config=config, split=split, columns=str(columns), limit=limit)
+    return kept(cache / "hub" / folder, rows, name=f"{name} ({split})", total=limit)
 
-    file = key_of(format=FORMAT, name=name, config=config, split=split, columns=str(columns), limit=limit)
-    return kept(cache / "hub" / f"{file}.arrow", pairs, name=f"{name} ({split})", total=limit)
+
+class HubRows:
+    """The pairs of a dataset on the hub, readable from any place on.
+
+    Args:
+        name: of the dataset.
+        config: configuration; None when there is one.
+        split: "train", "validation", ...
+        columns: where a row keeps its pair.
+        streaming: read over the network as a stream; else let `datasets` download the files whole first.
+        limit: no more rows than these; None for all.
+        asked: the setting, for messages.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        config: str | None,
+        *,
+        split: str,
+        columns: Columns,
+        streaming: bool,
+        limit: int | None,
+        asked: str,
+    ) -> None:
+        self.name, self.config, self.split, self.columns = name, config, split, columns
+        self.streaming, self.limit, self.asked = streaming, limit, asked
+        self._dataset: Any = None
+
+    def behind(self, done: int, mark: Any) -> Iterator[Pair]:
+        """The pairs behind the first `done`.
+
+        A stream goes on at `mark` without reading what lies before it, unless another version of `datasets` made it;
+        then, as where there is no mark, the rows before are read and left out.
+
+        Raises:
+            HubUnreachableError: the hub cannot be reached, or no longer.
+            DataError: no such dataset, configuration or split; or a row without the columns.
+        """
+        self._dataset = _remote(
+            self.name, config=self.config, split=self.split, streaming=self.streaming, asked=self.asked
+        )
+        with _told(self.asked):
+            import datasets
+
+            if mark is not None and mark["datasets"] == datasets.__version__:
+                self._dataset.load_state_dict(mark["state"])
+            elif done:
+                self._dataset = self._dataset.skip(done)
+            left = None if self.limit is None else max(self.limit - done, 0)
+            for number, row in enumerate(itertools.islice(_plain_rows(self._dataset), left), start=done + 1):
+                yield self.columns(row, where=partial("{}, row {}".format, self.asked, number))
+
+    def mark(self) -> Any:
+        """Where a stream is, as `datasets` has it; None for other datasets."""
+        import datasets
+
+        if not isinstance(self._dataset, datasets.IterableDataset):
+            return None
+        return {"datasets": datasets.__version__, "state": self._dataset.state_dict()}
 
 
 def why_unreachable(*, seconds: float = HUB_SECONDS) -> str | None:
@@ -150,8 +206,8 @@ class LocalDataset:
         return None
 
 
-def _remote_rows(name: str, *, config: str | None, split: str, streaming: bool, asked: str) -> Iterator[dict[str, Any]]:
-    """Rows of a dataset on the hub; none has been read yet when this returns, but the dataset exists."""
+def _remote(name: str, *, config: str | None, split: str, streaming: bool, asked: str) -> Any:
+    """A dataset on the hub; nothing of it has been read yet when this returns, but it exists."""
     forbidden = hub_is_forbidden()
     if not forbidden and (reason := why_unreachable()):
         raise HubUnreachableError(f"{asked}: the Hugging Face hub cannot be reached ({reason}).")
@@ -169,7 +225,7 @@ def _remote_rows(name: str, *, config: str | None, split: str, streaming: bool, 
                 raise
             folder = config or "default"
             dataset = datasets.load_dataset(name, data_dir=folder, revision=CONVERTED, split=split, streaming=streaming)
-    return _plain_rows(dataset)
+    return dataset
 
 
 def _plain_rows(dataset: Any) -> Iterator[dict[str, Any]]:

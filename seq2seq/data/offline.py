@@ -12,7 +12,7 @@ from pathlib import Path
 from seq2seq.data import sample_corpus
 from seq2seq.data.cache import key_of
 from seq2seq.data.files import Pair, TextSource, hash_files
-from seq2seq.data.text_cache import kept
+from seq2seq.data.text_cache import Made, kept
 
 ENGLISH = "Python's help topics and docstrings"
 ENGLISH_CHARACTERS = 1_100_000
@@ -36,7 +36,7 @@ def sample_text(split: str, *, reverse: bool = False, cache: Path) -> TextSource
     generator = hash_files(*sorted(Path(inspect.getfile(sample_corpus)).parent.glob("*.py")))
     file = key_of(generator=generator, split=split, reverse=reverse)
     name = f"the embedded sample corpus ({split})"
-    return kept(cache / "sample" / f"{file}.arrow", pairs, name=name, total=sample_corpus.SIZES[split])
+    return kept(cache / "sample" / file, Made(pairs), name=name, total=sample_corpus.SIZES[split])
 
 
 def english_text(*, whole: bool, cache: Path) -> TextSource:
@@ -52,7 +52,7 @@ def english_text(*, whole: bool, cache: Path) -> TextSource:
             yield "", line + "\n" if whole else line
 
     file = key_of(python=sys.version, characters=ENGLISH_CHARACTERS, whole=whole)
-    return kept(cache / "sample" / f"{file}.arrow", pairs, name=ENGLISH, total=None)
+    return kept(cache / "sample" / file, Made(pairs), name=ENGLISH, total=None)
 
 
 def offline_english() -> str:

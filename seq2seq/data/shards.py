@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 import pyarrow as pa
 
 from seq2seq.data.cache import read_label, whole_file, write_label
+from seq2seq.files import sha256
 
 Item = TypeVar("Item")
 
@@ -24,11 +25,13 @@ class Shard:
     Attributes:
         path: Arrow file.
         last: whether it is the end of the table.
+        sha256: of the file.
         facts: what its maker noted, as JSON values.
     """
 
     path: Path
     last: bool
+    sha256: str
     facts: dict[str, Any]
 
 
@@ -40,7 +43,7 @@ def read_shards(folder: Path) -> tuple[list[Shard], Path | None]:
         label, damaged = read_label(path)
         if label is None:
             return shards, path if damaged else None
-        shards.append(Shard(path, label["last"], label["facts"]))
+        shards.append(Shard(path, label["last"], label["sha256"], label["facts"]))
         if shards[-1].last:
             return shards, None
     raise AssertionError("counting has no end")
@@ -70,8 +73,16 @@ def write_shard(
     ):
         for batch in batches:
             writer.write_batch(batch)
-    write_label(path, last=last, facts=facts)
-    return Shard(path, last, facts)
+    shard = Shard(path, last, sha256(path), facts)
+    write_label(path, last=last, sha256=shard.sha256, facts=facts)
+    return shard
+
+
+def discard(folder: Path, number: int) -> None:
+    """Forget shard `number` and those behind it, so that none of them is taken for one behind a new shard."""
+    names = sorted(path.name for path in folder.glob("*.arrow.label") if path.name >= _path(folder, number).name)
+    for name in reversed(names):
+        (folder / name).unlink(missing_ok=True)
 
 
 def in_groups(items: Iterable[Item], size: int) -> Iterator[tuple[Sequence[Item], bool]]:

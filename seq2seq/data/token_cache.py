@@ -28,7 +28,7 @@ from seq2seq.data.tokenizer import Tokenizers
 from seq2seq.data.workers import in_order
 from seq2seq.errors import DataError
 
-FORMAT = 4
+FORMAT = 5
 """Version of the files and of the rules that make them; files of another are not looked at."""
 PAIRS = 8192
 """Pairs encoded at a time."""

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
-from seq2seq.data import hub
+from seq2seq.data import hub, text_cache
 from seq2seq.data.files import Columns, TextSource
 from seq2seq.data.hub import HubUnreachableError, open_hub, why_unreachable
 from seq2seq.errors import DataError
@@ -170,6 +170,56 @@ def test_hub_text_is_fetched_once_and_no_more_than_asked(tmp_path: Path, monkeyp
     assert list(again) == list(text) and again.fingerprint == text.fingerprint and len(fake.calls) == 1
     with pytest.raises(HubUnreachableError, match=r"cannot be reached \(no such host\)"):
         opened("wmt/wmt14:de-en", tmp_path, limit=8)
+
+
+@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize("other_version", [False, True])
+def test_a_broken_fetch_goes_on_where_it_stopped(
+    streaming: bool, other_version: bool, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    import datasets
+
+    load, broken_at = datasets.load_dataset, [8]
+    monkeypatch.setattr(text_cache, "SHARD_ROWS", 3)
+    monkeypatch.setattr(text_cache, "ROWS", 2)
+    monkeypatch.setattr(hub, "why_unreachable", lambda: None)
+    # The dataset of the hub is one on disk, read by the library itself; its network breaks while a row is read.
+    monkeypatch.setattr(
+        datasets,
+        "load_dataset",
+        lambda name, config, *, split, streaming: load(
+            str(dataset), config, split=split, streaming=streaming, cache_dir=str(tmp_path / "library")
+        ),
+    )
+    rows, read = hub._plain_rows, []
+
+    def breaking(found: Any) -> Iterator[dict[str, Any]]:
+        for number, row in enumerate(rows(found), start=1):
+            if number == broken_at[0]:
+                raise ConnectionError("the line is dead")
+            read.append(row["translation"]["de"])
+            yield row
+
+    monkeypatch.setattr(hub, "_plain_rows", breaking)
+
+    def fetch(folder: str, limit: int | None = None) -> TextSource:
+        return open_hub("some/set:de-en", default_split="train", columns=COLUMNS, streaming=streaming, limit=limit,
+                        cache=tmp_path / folder, key="data.train")  # fmt: skip
+
+    with pytest.raises(HubUnreachableError, match="cannot be reached .the line is dead"):
+        fetch("broken", limit=9)
+    broken_at[0], read[:] = 0, []
+    if other_version:
+        monkeypatch.setattr(datasets, "__version__", "0.0")
+    capsys.readouterr()
+    text = fetch("broken", limit=9)
+    assert "getting some/set (train): going on behind row 6" in capsys.readouterr().err
+    assert read == ["Satz 11", "Satz 12", "Satz 13"]
+    assert list(text) == [(f"Satz {part}{n}", f"sentence {part}{n}") for part in range(2) for n in range(5)][:9]
+    assert text.fingerprint == fetch("broken", limit=9).fingerprint
+    monkeypatch.undo()
+    assert list((tmp_path / "broken").rglob(".*")) == []
 
 
 def test_script_datasets_come_from_the_hubs_own_conversion(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

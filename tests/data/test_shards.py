@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.data.shards import in_groups, read_shards, write_shard
+from seq2seq.data.shards import discard, in_groups, read_shards, write_shard
 
 SCHEMA = pa.schema([("number", pa.int32())])
 
@@ -49,3 +49,12 @@ def test_nothing_counts_behind_a_missing_or_damaged_shard(damage: str, tmp_path:
     shards, damaged = read_shards(tmp_path)
     assert [shard.facts["number"] for shard in shards] == [0]
     assert damaged == (None if damage == "no label" else path)
+
+
+def test_discarded_shards_do_not_come_back(tmp_path: Path) -> None:
+    for number in range(4):
+        write(tmp_path, number, last=number == 3)
+    discard(tmp_path, 1)
+    write(tmp_path, 1, last=False)
+    assert [shard.facts["number"] for shard in read_shards(tmp_path)[0]] == [0, 1]
+    discard(tmp_path / "none", 0)
