@@ -18,6 +18,10 @@ DEVICE = "auto|cpu|mps|cuda(:[0-9]+)?"
 """What a device may be called, as a regular expression."""
 
 
+AUTO = "auto"
+"""In the place of a number that is measured at the start of a run."""
+
+
 class Task(str, Enum):
     """What the model learns; it decides which of the four models is built."""
 
@@ -340,8 +344,9 @@ class TrainingConfig:
     """Optimiser steps; null leaves the end to training.minutes."""
     minutes: float | None = number(None, above=0)
     """Wall-clock budget in minutes, validation included; the learning-rate schedule is spread over it."""
-    batch_tokens: int = number(4096, at_least=1)
-    """Padded tokens of the longer side in one micro-batch, where a longer pair is alone; a language model's tokens."""
+    batch_tokens: int | str = number(4096, or_word=AUTO, at_least=1)
+    """Padded tokens of the longer side in one micro-batch, where a longer pair is alone; a language model's tokens.
+    auto measures sizes at the start of a run and takes one that fits into memory and is fast: planning/budget.py."""
     accumulation: int = number(1, at_least=1)
     """Micro-batches an optimiser step; the loss is divided by the global number of target tokens."""
     learning_rate: float = number(1e-3, above=0)
@@ -406,6 +411,12 @@ class TrainingConfig:
     """Source / reference / translation triples shown at the end."""
     tensorboard: bool = True
     """Write TensorBoard scalars into the run folder."""
+
+    @property
+    def token_budget(self) -> int:
+        """batch_tokens, once it is a number."""
+        assert isinstance(self.batch_tokens, int), "training.batch_tokens=auto is measured before anything reads it"
+        return self.batch_tokens
 
     def problems(self) -> Iterator[str]:
         """Sentences on impossible values, each naming the key, the value and the fix."""
@@ -508,6 +519,10 @@ class Config:
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
+
+    def with_batch_tokens(self, batch_tokens: int) -> "Config":
+        """The same run with this training.batch_tokens."""
+        return dataclasses.replace(self, training=dataclasses.replace(self.training, batch_tokens=batch_tokens))
 
     def problems(self) -> Iterator[str]:
         """Sentences on impossible values and combinations, over all parts."""

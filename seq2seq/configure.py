@@ -14,7 +14,7 @@ from hydra.errors import HydraException, MissingConfigException, OverrideParseEx
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
-from seq2seq.config import Config
+from seq2seq.config import AUTO, Config
 from seq2seq.errors import ConfigError, Seq2SeqError, nearest
 
 HYDRA_FLAGS = (
@@ -24,7 +24,13 @@ HYDRA_FLAGS = (
 )
 """Options that Hydra itself reads."""
 
-KINDS = {"integer": "a whole number", "float": "a number", "bool": "true or false", "boolean": "true or false"}
+KINDS = {
+    "integer": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "boolean": "true or false",
+    "union[int, str]": f"a whole number or {AUTO}",
+}
 """OmegaConf's names of types in plain words."""
 
 
@@ -189,8 +195,10 @@ def explain(error: Exception, overrides: Iterable[str], schema: type[Any]) -> st
             return f"{override}: write a list in brackets, {name}=[{value}], and a comma inside text in quotes."
         if isinstance(error, ValueError | TypeError) and Path(conf_dir(), name).is_dir():
             return _no_such_choice(name, value)
-    if found := re.match(r"Value '(.*)' (?:of type '\w+' could not be converted to|is not a valid) (\w+)", reason):
-        return f"{key} ({found[1]}) must be {KINDS.get(found[2].lower(), f'of type {found[2]}')}."
+    wrong_type = r"of type '\w+' could not be converted to|is not a valid|of type '\w+' is incompatible with type hint"
+    if found := re.match(rf"Value '(.*)' (?:{wrong_type}) (?:'(Union\[[^']*)|(\w+))", reason):
+        kind = found[2] or found[3]
+        return f"{key} ({found[1]}) must be {KINDS.get(kind.lower(), f'of type {kind}')}."
     if found := re.fullmatch(r"Invalid value '(.*)', expected one of \[(.*)\]", reason):
         close = nearest(found[1], found[2].split(", "))
         return f"{key} ({found[1]}) must be one of {found[2]}{f'; did you mean {close}?' if close else '.'}"

@@ -12,15 +12,21 @@ from typing import Any
 BOUNDS = {"at_least": operator.ge, "above": operator.gt, "at_most": operator.le, "below": operator.lt}
 
 
-def number(default: Any, **limits: float) -> Any:
+def number(default: Any, *, or_word: str | None = None, **limits: float) -> Any:
     """A numeric field with its range.
 
     Args:
         default: its value when nothing sets it; None where the field's type allows it.
+        or_word: the one word that may stand in the number's place, in a field of type `int | str`.
         limits: any of BOUNDS.
     """
     assert limits.keys() <= BOUNDS.keys()
-    return dataclasses.field(default=default, metadata=limits)
+    return dataclasses.field(default=default, metadata=limits if or_word is None else {**limits, "or_word": or_word})
+
+
+def limits_of(item: "dataclasses.Field[Any]") -> dict[str, float]:
+    """The bounds that a field made by `number` declares; none of other fields."""
+    return {name: limit for name, limit in item.metadata.items() if name in BOUNDS}
 
 
 def outside_ranges(part: Any, prefix: str) -> Iterator[str]:
@@ -31,15 +37,18 @@ def outside_ranges(part: Any, prefix: str) -> Iterator[str]:
         prefix: of its keys, "model." for example.
     """
     for item in dataclasses.fields(part):
-        value = getattr(part, item.name)
-        if not item.metadata or value is None:
+        value, limits = getattr(part, item.name), limits_of(item)
+        word = item.metadata.get("or_word")
+        if not limits or value is None or value == word:
             continue
-        if not math.isfinite(value):
+        if isinstance(value, str):
+            yield f"{prefix}{item.name} ({value}) must be a whole number or {word}."
+        elif not math.isfinite(value):
             yield f"{prefix}{item.name} ({value}) must be a finite number."
-        elif not all(BOUNDS[bound](value, limit) for bound, limit in item.metadata.items()):
-            allowed = " and ".join(f"{bound.replace('_', ' ')} {limit}" for bound, limit in item.metadata.items())
-            or_null = ", or null" if type(None) in typing.get_args(item.type) else ""
-            yield f"{prefix}{item.name} ({value}) must be {allowed}{or_null}."
+        elif not all(BOUNDS[bound](value, limit) for bound, limit in limits.items()):
+            allowed = " and ".join(f"{bound.replace('_', ' ')} {limit}" for bound, limit in limits.items())
+            other = "null" if type(None) in typing.get_args(item.type) else word
+            yield f"{prefix}{item.name} ({value}) must be {allowed}{f', or {other}' if other else ''}."
 
 
 def without_effect(part: Any, prefix: str, names: Iterable[str], where: str) -> Iterator[str]:

@@ -33,7 +33,7 @@ def training_batches(config: Config, prepared: Prepared) -> PairBatches | Packed
         return PackedBatches(
             prepared.train,
             context=config.model.max_length,
-            batch_tokens=config.training.batch_tokens,
+            batch_tokens=config.training.token_budget,
             seed=config.seed,
             shuffle=True,
             weights=config.data.weights,
@@ -41,7 +41,7 @@ def training_batches(config: Config, prepared: Prepared) -> PairBatches | Packed
     return PairBatches(
         prepared.train,
         weights=config.data.weights,
-        batch_tokens=config.training.batch_tokens,
+        batch_tokens=config.training.token_budget,
         seed=config.seed,
         shuffle=True,
     )

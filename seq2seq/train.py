@@ -21,8 +21,6 @@ from typing import Any
 import hydra
 import torch
 from omegaconf import DictConfig
-from rich.console import Console
-from rich.panel import Panel
 from torch import nn
 
 from seq2seq.checkpoint import (
@@ -34,7 +32,7 @@ from seq2seq.checkpoint import (
     versions,
     weights_of,
 )
-from seq2seq.config import Config, Precision, Resume, Task
+from seq2seq.config import AUTO, Config, Precision, Resume, Task
 from seq2seq.configure import checked, conf_dir, fail, hydra_flags, names_a_text, recipes, register_schemas, run_config
 from seq2seq.data.prepare import Prepared, prepare
 from seq2seq.data.tokenizer import Tokenizers
@@ -44,15 +42,15 @@ from seq2seq.files import write_json
 from seq2seq.memory import keep_freed_memory
 from seq2seq.model.build import build_model
 from seq2seq.model_card import model_card
-from seq2seq.plain import to_dict
+from seq2seq.planning.budget import measured_batch_tokens
 from seq2seq.scoring import Scorer, examples, training_batches
 from seq2seq.training.averaging import mean_weights
 from seq2seq.training.curves import draw_curves
 from seq2seq.training.distillation import load_teacher
 from seq2seq.training.interrupts import Interrupted, StopAtOnce
 from seq2seq.training.loop import Trainer, is_better
-from seq2seq.training.report import MetricsLog, duration
-from seq2seq.training.run_folder import RunFolder
+from seq2seq.training.report import MetricsLog, duration, show_notice
+from seq2seq.training.run_folder import RunFolder, changed_settings
 
 PROGRAM = "python -m seq2seq.train"
 
@@ -66,27 +64,6 @@ WATCHED = {
 
 DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO)
 """Faults of a disk, not of the program."""
-
-FREE_TO_CHANGE = {
-    "run_dir",
-    "device",
-    "training.steps",
-    "training.minutes",
-    "training.teacher",  # a moved folder is no other teacher; the fingerprint in the state tells
-    "training.save_every",
-    "training.keep_checkpoints",
-    "training.log_every",
-    "training.resume",
-    "training.threads",
-    "training.sample_lines",
-    "training.tensorboard",
-    "training.patience",
-    "training.average_checkpoints",
-    "data.cache_dir",
-    "data.when_offline",
-    "data.workers",
-}
-"""Settings that may differ between a run and its continuation; decoding.* may too."""
 
 
 def run(config: Config) -> dict[str, Any]:
@@ -122,6 +99,8 @@ def train_and_score(config: Config, folder: RunFolder) -> dict[str, Any]:
     tokenizers = Tokenizers.load(resumed) if resumed else teacher.tokenizers if teacher else None
     prepared = prepare(config, tokenizers=tokenizers)
     report_text(prepared)
+    if config.training.batch_tokens == AUTO:
+        config = with_measured_batch_tokens(config, prepared, resumed, device=device, dtype=dtype)
     keep_freed_memory()
     torch.manual_seed(config.seed)
     model = build_model(
@@ -232,12 +211,7 @@ def checkpoint_to_go_on_from(folder: RunFolder, config: Config) -> Path | None:
         )
     for sentence in refused:
         say(f"warning: {sentence}")
-    stored, ours = flat(to_dict(load_config(newest))), flat(to_dict(config))
-    different = [
-        f"{key} ({stored.get(key)} there, {ours[key]} now)"
-        for key in ours
-        if ours[key] != stored.get(key) and key not in FREE_TO_CHANGE and not key.startswith("decoding.")
-    ]
+    different = changed_settings(load_config(newest), config)
     if different:
         raise TrainingError(
             f"run_dir={folder.path} holds a run with other settings: {'; '.join(different[:5])}. To go on, give the "
@@ -248,6 +222,20 @@ def checkpoint_to_go_on_from(folder: RunFolder, config: Config) -> Path | None:
         shutil.rmtree(aside, ignore_errors=True)
         os.rename(folder.last, aside)
     return newest
+
+
+def with_measured_batch_tokens(
+    config: Config, prepared: Prepared, resumed: Path | None, *, device: torch.device, dtype: torch.dtype
+) -> Config:
+    """The run with a number for training.batch_tokens=auto: the one it began with, else what is measured now."""
+    if resumed is not None:
+        tokens = load_config(resumed).training.token_budget
+        say(f"training.batch_tokens=auto: {tokens:,}, as this run began")
+    else:
+        say("training.batch_tokens=auto: trying sizes, for about a minute at most ...")
+        tokens, reason = measured_batch_tokens(config, prepared, device=device, dtype=dtype)
+        say(f"training.batch_tokens=auto: {tokens:,}, {reason}")
+    return config.with_batch_tokens(tokens)
 
 
 def average_newest(
@@ -281,8 +269,7 @@ def say(text: str) -> None:
 
 def report_text(prepared: Prepared) -> None:
     """What text there is, boxed if it is not the text that was asked for."""
-    if prepared.notice:
-        Console(stderr=True).print(Panel(prepared.notice, title="NOT THE CORPUS THAT WAS ASKED FOR", style="bold red"))
+    show_notice(prepared.notice)
     if prepared.drop_counts is not None:
         say(str(prepared.drop_counts))
 
@@ -304,17 +291,6 @@ def report_result(config: Config, scorer: Scorer, final: dict[str, Any], folder:
     }[config.task]
     say(f"use it: {use}")
     print(json.dumps(final, ensure_ascii=False))
-
-
-def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested JSON values by dotted key."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found |= flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 # --------------------------------------------------------------- command line

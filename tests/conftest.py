@@ -3,6 +3,7 @@
 import io
 import itertools
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,46 @@ def shared_data() -> Path:
     if not SHARED_DATA.is_dir():
         pytest.skip(f"the corpora of {SHARED_DATA.parent.name}/{SHARED_DATA.name} beside the project are not here")
     return SHARED_DATA
+
+
+TINY_SHAPE = ["model.dim=32", "model.num_heads=2", "model.feed_forward_dim=64"]
+
+
+@pytest.fixture(scope="session")
+def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str]]:
+    """Words of a training command over 600 made-up lines, none of its folders the user's.
+
+    tiny_run("tagging", "training.steps=3", lines=600): a run_dir that is not there yet each time.
+    """
+    texts = tmp_path_factory.mktemp("texts")
+
+    def make(task: str, *more: str, lines: int = 600) -> list[str]:
+        shuffle = random.Random(5)
+        layers = {"language_modelling": (0, 1), "translation": (1, 1)}.get(task, (1, 0))
+        folder = texts / f"{task}-{lines}"
+        folder.mkdir(exist_ok=True)
+        for split, count in (("train", lines), ("valid", 20)):
+            rows = []
+            for _ in range(count):
+                words = shuffle.choices(["a", "bee", "sea", "dee", "eeee"], k=shuffle.randint(1, 9))
+                source = " ".join(words)
+                target = {
+                    "translation": " ".join(word.upper() for word in reversed(words)),
+                    "classification": words[0],
+                    "tagging": " ".join("long" if len(word) > 1 else "short" for word in words),
+                }.get(task)
+                rows.append(source if target is None else f"{source}\t{target}")
+            (folder / f"{split}.tsv").write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
+        return [
+            f"task={task}", f"model.encoder_layers={layers[0]}", f"model.decoder_layers={layers[1]}", *TINY_SHAPE,
+            f"data.train={folder}/train.tsv", f"data.valid={folder}/valid.tsv", f"data.cache_dir={texts}/cache",
+            f"run_dir={tmp_path_factory.mktemp('runs')}/run", "tokenizer.kind=characters", "tokenizer.vocab_size=null",
+            "training.threads=1", "training.tensorboard=false", "device=cpu", "precision=float32",
+            *(["model.max_length=32", "decoding=sample"] if task == "language_modelling" else []),
+            *(["decoding=greedy"] if task == "translation" else []), *more,
+        ]  # fmt: skip
+
+    return make
 
 
 @pytest.fixture(scope="session")

@@ -27,6 +27,7 @@ from seq2seq.config import (
 )
 from seq2seq.configure import keys_of, typed
 from seq2seq.errors import ConfigError
+from seq2seq.ranges import limits_of
 
 GROUPS = {
     "model": ModelConfig,
@@ -67,13 +68,20 @@ def test_defaults_are_possible_for_every_task(changes: dict[str, Any]) -> None:
     assert problems(changes) == []
 
 
+def test_batch_tokens_may_be_measured() -> None:
+    assert problems({"training.batch_tokens": "auto"}) == []
+    assert TrainingConfig(batch_tokens=12).token_budget == 12
+    with pytest.raises(AssertionError):
+        _ = TrainingConfig(batch_tokens="auto").token_budget
+
+
 def numbers() -> list[tuple[str, str, float]]:
     """(key, bound, limit) of every range that a setting declares."""
     found = [
         (f"{group}.{item.name}", bound, limit)
         for group, schema in GROUPS.items()
         for item in dataclasses.fields(schema)
-        for bound, limit in item.metadata.items()
+        for bound, limit in limits_of(item).items()
     ]
     assert len(found) > 50
     return [*found, ("seed", "at_least", 0)]
@@ -99,7 +107,7 @@ def test_no_number_is_infinite_or_nan(key: str, value: float) -> None:
 def test_every_number_declares_its_range() -> None:
     for group, schema in GROUPS.items():
         for item in dataclasses.fields(schema):
-            if item.type in (int, float, int | None, float | None):
+            if item.type in (int, float, int | None, float | None, int | str):
                 assert item.metadata, f"{group}.{item.name}"
 
 
@@ -116,6 +124,8 @@ def test_every_number_declares_its_range() -> None:
             {"model.window_layers": WindowLayers.alternate},
             "model.window_layers=alternate has no effect without model.att",
         ),
+        ({"training.batch_tokens": "wide"}, "training.batch_tokens (wide) must be a whole number or auto."),
+        ({"training.batch_tokens": 0}, "training.batch_tokens (0) must be at least 1, or auto."),
         ({"data.train": None}, "data.train is not set"),
         ({"data.train": 3}, "data.train (3) must be a text spec (a string) or a list"),
         ({"data.train": ["a", 3]}, "data.train (['a', 3]) must be a text spec"),

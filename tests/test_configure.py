@@ -36,6 +36,8 @@ def test_overrides_reach_the_dataclass() -> None:
     assert (config.model.dim, config.model.dropout) == (256, 0.3)
     assert config.decoding.search is Search.greedy
     assert config.data.weights == [2.0]
+    assert check("train", [*TEXT, "training.batch_tokens=auto"]).training.batch_tokens == "auto"
+    assert check("train", [*TEXT, "training.batch_tokens=64"]).training.batch_tokens == 64
 
 
 @pytest.mark.parametrize("words", [["+recipe=wmt_small"], ["seed=2", "data.train=corpus/train", "data.valid=b"]])
@@ -101,6 +103,11 @@ def test_every_choice_of_a_group_is_possible(folder: str) -> None:
         ("zzz.yyy=1", "zzz.yyy: there is no such setting; seq2seq/config.py lists every key."),
         ("model.dim=wide", "model.dim (wide) must be a whole number."),
         ("model.dim=1.5", "model.dim (1.5) must be a whole number."),
+        ("training.batch_tokens=1.5", "training.batch_tokens (1.5) must be a whole number or auto."),
+        ("training.batch_tokens=true", "training.batch_tokens (True) must be a whole number or auto."),
+        ("training.batch_tokens=wide", "training.batch_tokens (wide) must be a whole number or auto."),
+        ("training.batch_tokens=0", "training.batch_tokens (0) must be at least 1, or auto."),
+        ("training.batch_tokens=null", "training.batch_tokens: null is not possible here; give it a value."),
         ("model.dim=null", "model.dim: null is not possible here; give it a value."),
         (
             "model.positions=rotry",

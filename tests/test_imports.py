@@ -19,6 +19,7 @@ LEVELS = [
     {"training", "decoding", "evaluation", "interop"},
     {"translator"},
     {"scoring", "model_card"},
+    {"planning"},
     {"train", "evaluate", "cli", "__init__"},
 ]
 """Folders and files of the package; each may import those of the levels above it in this list."""

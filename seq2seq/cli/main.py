@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from seq2seq import __version__
-from seq2seq.cli import average, generate, predict
+from seq2seq.cli import average, generate, plan, predict
 from seq2seq.cli import translate as translation
 from seq2seq.cli.options import Parser
 from seq2seq.cli.streams import guarded
@@ -13,13 +13,15 @@ COMMANDS = {
     "translate": (translation, "text in, its translation out, line by line"),
     "generate": (generate, "a language model goes on with a text"),
     "predict": (predict, "label lines or words"),
+    "plan": (plan, "what a training run will take: memory, time, cost; before it starts"),
     "average": (average, "the mean of several checkpoints' weights"),
 }
 
 DESCRIPTION = """\
-Use a trained model. (Training and evaluation are python -m seq2seq.train and python -m seq2seq.evaluate.)
+Plan a run, and use a trained model. (python -m seq2seq.train trains, python -m seq2seq.evaluate scores.)
 
-Every command takes its configuration from the checkpoint folder; nothing outside that is needed."""
+plan takes the words of a training run; every other command takes its configuration from the checkpoint folder, and
+nothing outside that is needed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

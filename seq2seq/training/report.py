@@ -9,9 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.panel import Panel
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 """People's output goes to stderr; stdout is for machines."""
+
+
+def show_notice(notice: str | None) -> None:
+    """Box what the user must know about the text; nothing when all is as asked."""
+    if notice:
+        console.print(Panel(notice, title="NOT THE CORPUS THAT WAS ASKED FOR", style="bold red"))
 
 
 class MetricsLog:

@@ -22,8 +22,31 @@ from pathlib import Path
 from typing import Any
 
 from seq2seq.checkpoint import load_training_state, verify
+from seq2seq.config import AUTO, Config
 from seq2seq.errors import CheckpointError, TrainingError
 from seq2seq.files import write_bytes
+from seq2seq.plain import to_dict
+
+FREE_TO_CHANGE = {
+    "run_dir",
+    "device",
+    "training.steps",
+    "training.minutes",
+    "training.teacher",  # a moved folder is no other teacher; the fingerprint in the state tells
+    "training.save_every",
+    "training.keep_checkpoints",
+    "training.log_every",
+    "training.resume",
+    "training.threads",
+    "training.sample_lines",
+    "training.tensorboard",
+    "training.patience",
+    "training.average_checkpoints",
+    "data.cache_dir",
+    "data.when_offline",
+    "data.workers",
+}
+"""Settings that may differ between a run and its continuation; decoding.* may too."""
 
 
 class RunFolder:
@@ -146,3 +169,29 @@ class RunFolder:
             if record["step"] <= step:
                 kept.append(line + b"\n")
         write_bytes(self.metrics_lines, b"".join(kept))
+
+
+def changed_settings(stored: Config, ours: Config) -> list[str]:
+    """Settings by which a run cannot go on because it began with others: each with both values.
+
+    training.batch_tokens=auto means the number that the run began with.
+    """
+    theirs, now = _flat(to_dict(stored)), _flat(to_dict(ours))
+    if ours.training.batch_tokens == AUTO:
+        now["training.batch_tokens"] = theirs["training.batch_tokens"]
+    return [
+        f"{key} ({theirs.get(key)} there, {now[key]} now)"
+        for key in now
+        if now[key] != theirs.get(key) and key not in FREE_TO_CHANGE and not key.startswith("decoding.")
+    ]
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested JSON values by dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= _flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found

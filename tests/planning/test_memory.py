@@ -1,0 +1,91 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from seq2seq.planning.memory import _left_by_control_groups, free_memory, is_out_of_memory, peak_memory, start_counting
+
+CPU = torch.device("cpu")
+ONLY_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells and bounds these")
+MEBI = 2**20
+
+
+@ONLY_LINUX
+def test_free_memory_is_some_of_the_memory() -> None:
+    free = free_memory(CPU)
+    assert free is not None
+    total = next(int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line)
+    assert 0 < free < total * 1024
+
+
+@ONLY_LINUX
+def test_the_peak_is_what_was_held_at_once() -> None:
+    start_counting(CPU)
+    before = peak_memory(CPU)
+    held = torch.ones(100 * MEBI // 4)
+    del held
+    assert 95 * MEBI < peak_memory(CPU) - before < 130 * MEBI
+    start_counting(CPU)
+    assert peak_memory(CPU) - before < 50 * MEBI
+
+
+BOUNDED = """
+import torch
+from seq2seq.planning.memory import is_out_of_memory, peak_memory, take_at_most
+cpu = torch.device("cpu")
+take_at_most(peak_memory(cpu) + 300 * 2**20, cpu)
+torch.ones(200 * 2**20 // 4)
+try:
+    torch.ones(400 * 2**20 // 4)
+except Exception as error:
+    print("refused" if is_out_of_memory(error) else error)
+"""
+
+
+@ONLY_LINUX
+def test_a_process_takes_no_more_than_it_may() -> None:
+    made = subprocess.run([sys.executable, "-c", BOUNDED], capture_output=True, text=True, check=True)
+    assert made.stdout == "refused\n"
+
+
+def test_other_mistakes_are_no_lack_of_memory() -> None:
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"))
+    assert not is_out_of_memory(ValueError("can't allocate memory"))
+
+
+def write(root: Path, files: dict[str, str]) -> None:
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def test_a_container_may_leave_less(tmp_path: Path) -> None:
+    assert list(_left_by_control_groups(tmp_path)) == []
+    write(
+        tmp_path / "new",
+        {
+            "proc/self/cgroup": "0::/own\n",
+            "sys/fs/cgroup/memory.max": "max\n",
+            "sys/fs/cgroup/memory.current": "5\n",
+            "sys/fs/cgroup/own/memory.max": "1000\n",
+            "sys/fs/cgroup/own/memory.current": "300\n",
+            "sys/fs/cgroup/own/memory.stat": "anon 100\ninactive_file 50\n",
+        },
+    )
+    assert list(_left_by_control_groups(tmp_path / "new")) == [750]
+    write(
+        tmp_path / "old",
+        {
+            "proc/self/cgroup": "5:cpu:/own\n4:memory,hugetlb:/own\n",
+            "sys/fs/cgroup/memory/memory.limit_in_bytes": "800\n",
+            "sys/fs/cgroup/memory/memory.usage_in_bytes": "200\n",
+            "sys/fs/cgroup/memory/memory.stat": "total_inactive_file 10\n",
+        },
+    )
+    assert list(_left_by_control_groups(tmp_path / "old")) == [610]
