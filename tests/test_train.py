@@ -256,6 +256,29 @@ def test_damaged_last_gives_way_to_the_one_before(corpus: Path, tmp_path: Path) 
     assert (tmp_path / "cut" / "damaged-last").is_dir()
 
 
+def test_measured_batch_tokens_are_measured_once(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run goes on with the number that it began with, and is the run that the number itself would have made."""
+    more = ["training.validate_every=100", "training.save_every=3"]
+    auto = arguments(corpus, tmp_path / "auto", *more, "training.batch_tokens=auto")
+    train(*auto, "training.steps=3")
+    said = capsys.readouterr().err
+    assert "training.batch_tokens=auto: 1,024, the fastest size (" in said
+    stored = json.loads((tmp_path / "auto" / "last" / "config.json").read_text())["config"]
+    assert stored["training"]["batch_tokens"] == 1024
+
+    monkeypatch.setattr("seq2seq.train.measured_batch_tokens", None)  # would fail
+    train(*auto, "training.steps=6")
+    assert "training.batch_tokens=auto: 1,024, as this run began" in capsys.readouterr().err
+    fixed = arguments(corpus, tmp_path / "fixed", *more, "training.batch_tokens=1024")
+    train(*fixed, "training.steps=6")
+    assert_same(tmp_path / "auto" / "last", tmp_path / "fixed" / "last")
+    train(*fixed, "training.steps=7", f"run_dir={tmp_path}/auto")  # the number itself is that run, too
+    with pytest.raises(Seq2SeqError, match=r"training.batch_tokens \(1024 there, 256 now\)"):
+        train(*fixed, "training.batch_tokens=256", f"run_dir={tmp_path}/auto")
+
+
 def test_accumulation_is_one_larger_batch(corpus: Path, tmp_path: Path) -> None:
     """The gradient of a step does not depend on how its sentences are cut into micro-batches."""
     from seq2seq.config import Config

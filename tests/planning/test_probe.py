@@ -12,7 +12,7 @@ from seq2seq.configure import run_config
 from seq2seq.data.prepare import Prepared, prepare
 from seq2seq.errors import TrainingError
 from seq2seq.model.build import build_model
-from seq2seq.planning.budget import measured_batch_tokens, survey_of
+from seq2seq.planning.budget import survey_of
 from seq2seq.planning.parameters import parameters_by_part
 from seq2seq.planning.probe import Probe
 
@@ -105,11 +105,3 @@ def test_our_own_mistakes_are_not_called_lack_of_memory(
     with probe_of(config, prepared) as probe, pytest.raises(RuntimeError, match="ended with exit code 1"):
         probe.speed(64, seconds=1)
     assert "TypeError" in capfd.readouterr().err
-
-
-@pytest.mark.parametrize("task", ["translation", "language_modelling", "classification", "tagging"])
-def test_every_task_finds_its_batch_tokens(tiny_run: Callable[..., list[str]], task: str) -> None:
-    config, prepared = made(tiny_run, "training.batch_tokens=auto", task=task)
-    tokens, reason = measured_batch_tokens(config, prepared, device=CPU, dtype=FLOAT32)
-    assert tokens == 1024
-    assert "the fastest size (" in reason and reason.endswith("the corpus has too few tokens for larger ones")
