@@ -19,6 +19,7 @@ from seq2seq.checkpoint import weights_of
 from seq2seq.config import Config
 from seq2seq.data.batch import Batch
 from seq2seq.device import set_threads
+from seq2seq.memory import keep_freed_memory
 from seq2seq.model.build import build_model
 from seq2seq.planning.memory import is_out_of_memory, peak_memory, start_counting, take_at_most
 from seq2seq.planning.parameters import parameters_by_part
@@ -98,6 +99,7 @@ class Stepper:
     def __init__(self, start: Start) -> None:
         self.settings, self.device = start.config.training, start.device
         set_threads(self.settings.threads)
+        keep_freed_memory()
         torch.manual_seed(start.config.seed)
         self.model = build_model(
             start.config.model,
