@@ -240,9 +240,16 @@ def load_training_state(folder: Path) -> TrainingState:
     """
     if not (folder / "training").is_dir():
         raise CheckpointError(f"{folder}: holds no training state, so training cannot go on from it.")
-    return TrainingState(
-        tensors=_read_tensors(folder, "training/state.safetensors"), values=_read_json(folder, "training/state.json")
-    )
+    return TrainingState(_read_tensors(folder, "training/state.safetensors"), training_values(folder))
+
+
+def training_values(folder: Path) -> dict[str, Any]:
+    """The `values` of the training state of a checkpoint, without reading its tensors.
+
+    Raises:
+        CheckpointError: they cannot be read.
+    """
+    return _read_json(folder, "training/state.json")
 
 
 def _read_tensors(folder: Path, name: str) -> dict[str, Tensor]:

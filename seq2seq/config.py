@@ -383,6 +383,9 @@ class TrainingConfig:
     """Divides the logits of both models in the divergence: above 1 the teacher's improbable tokens count more."""
     clip_norm: float = number(1.0, at_least=0)
     """Largest norm of the whole gradient; 0 does not clip."""
+    max_skipped: int = number(10, at_least=1)
+    """Steps in a row whose loss or gradient is not finite, which update nothing, before the run goes back to the newest
+    checkpoint of save_every with half the learning rate."""
     ema_decay: float | None = number(None, above=0, below=1)
     """Decay of an exponential moving average of the weights, validated and saved as best; null keeps none."""
     average_checkpoints: int = number(0, at_least=0)
@@ -401,7 +404,8 @@ class TrainingConfig:
     save_every: int = number(1000, at_least=1)
     """Steps between checkpoints of the full training state in last/, which is also written after each validation."""
     keep_checkpoints: int = number(1, at_least=0)
-    """Checkpoints of save_every older than last/ to keep, under checkpoints/."""
+    """Checkpoints of save_every older than last/ to keep, under checkpoints/; one more while last/ is not of
+    save_every, so that there is always one to go back to (at first the start, step-0)."""
     log_every: int = number(50, at_least=1)
     """Steps between lines in metrics.jsonl."""
     resume: Resume = Resume.auto

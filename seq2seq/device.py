@@ -86,6 +86,23 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
     return torch.autocast(device.type, dtype=dtype)
 
 
+OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
+"""What allocators that raise a plain RuntimeError say: torch's on CPUs (Linux; Windows), its MPS one, C++."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is full, on any device."""
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in OUT_OF_MEMORY)
+
+
+def release_memory(device: torch.device) -> None:
+    """Give memory that nothing uses back to the device, so that another cut of it can be had."""
+    if device.type in ("cuda", "mps"):
+        getattr(torch, device.type).empty_cache()
+
+
 def set_threads(threads: int | None) -> int:
     """Use this many CPU threads; None uses every core this process may run on. Returns the number."""
     if threads is None:

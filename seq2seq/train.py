@@ -195,7 +195,7 @@ def checkpoint_to_go_on_from(folder: RunFolder, config: Config) -> Path | None:
     Raises:
         TrainingError: the folder holds another run.
     """
-    folder.restore_best()
+    folder.restore()
     newest, refused = folder.newest_good()
     if newest is None and not folder.best.exists():
         return None
@@ -243,7 +243,7 @@ def average_newest(
 ) -> None:
     """Average the newest checkpoints and take the result as best if it scores better."""
     count = config.training.average_checkpoints
-    newest = [folder.last, *folder.kept()][:count]
+    newest = [folder.last, *(older for older in folder.kept() if older != folder.name_when_older(0))][:count]
     if count == 0 or len(newest) < 2:
         return
     load_weights(model, mean_weights(map(read_weights, newest)), origin="the average")

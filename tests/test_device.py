@@ -6,7 +6,7 @@ import torch
 
 from seq2seq import device as module
 from seq2seq.config import Precision
-from seq2seq.device import DTYPES, autocast, resolve_device, resolve_precision, set_threads
+from seq2seq.device import DTYPES, autocast, is_out_of_memory, resolve_device, resolve_precision, set_threads
 from seq2seq.errors import ConfigError
 
 CPU = torch.device("cpu")
@@ -128,3 +128,11 @@ def test_threads() -> None:
         )
     finally:
         torch.set_num_threads(before)
+
+
+def test_other_mistakes_are_no_lack_of_memory() -> None:
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"))
+    assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"))
+    assert not is_out_of_memory(ValueError("can't allocate memory"))

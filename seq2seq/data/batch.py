@@ -28,6 +28,12 @@ class Batch:
     target_out: Tensor
     num_tokens: int
 
+    @property
+    def lengths(self) -> tuple[int, int]:
+        """Padded tokens of a source and of a target; 0 where there is none."""
+        source = 0 if self.source is None else self.source.size(1)
+        return source, self.target_out.size(1) if self.target_out.dim() == 2 else 0
+
     def to(self, device: torch.device | str) -> "Batch":
         """The same batch on `device`."""
 

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from seq2seq.config import Task
 from seq2seq.data.batch import IGNORE, Batch
@@ -67,3 +68,36 @@ def stream_batch(rows: Sequence[Row]) -> Batch:
 def silent(batch: Batch) -> Batch:
     """The same inputs with nothing to predict: a rank that has run out of data keeps step with the others."""
     return Batch(batch.source, batch.source_mask, batch.target_in, torch.full_like(batch.target_out, IGNORE), 0)
+
+
+def halves(batch: Batch) -> tuple[Batch, Batch]:
+    """The first and the last rows of a batch as batches of their own, without padding that neither needs.
+
+    Args:
+        batch: at least two rows; the first half has one less where the number is odd.
+    """
+    middle = len(batch.target_out) // 2
+    return _rows(batch, slice(0, middle)), _rows(batch, slice(middle, None))
+
+
+def _rows(batch: Batch, rows: slice) -> Batch:
+    source, mask, target_in = batch.source, batch.source_mask, batch.target_in
+    target_out = batch.target_out[rows]
+    source = None if source is None else source[rows]
+    mask = None if mask is None else mask[rows]
+    if source is not None and mask is not None:
+        length = _columns(mask)
+        source, mask = source[:, :length], mask[:, :length]
+        if target_in is None and target_out.dim() == 2:  # tags: as long as the source
+            target_out = target_out[:, :length]
+        mask = None if bool(mask.all()) else mask
+    if target_in is not None:
+        length = _columns(target_out != IGNORE)
+        target_in, target_out = target_in[rows, :length], target_out[:, :length]
+    return Batch(source, mask, target_in, target_out, int((target_out != IGNORE).sum()))
+
+
+def _columns(mask: Tensor) -> int:
+    """Columns up to the last one with a True in it, at least one."""
+    (columns,) = mask.any(dim=0).nonzero(as_tuple=True)
+    return int(columns[-1]) + 1 if len(columns) else 1

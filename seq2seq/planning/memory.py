@@ -77,15 +77,6 @@ def take_at_most(limit: int, device: torch.device) -> None:
         resource.setrlimit(resource.RLIMIT_DATA, (most, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
 
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an allocation failed: on a GPU, or on a CPU in one of the several ways that torch reports it there."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(
-        sign in str(error) for sign in ("can't allocate memory", "bad_alloc")
-    )
-
-
 def _fields(path: Path) -> dict[str, int]:
     """The sizes in a file of /proc, in bytes; none where there is no such file."""
     try:

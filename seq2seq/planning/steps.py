@@ -18,10 +18,10 @@ import torch
 from seq2seq.checkpoint import weights_of
 from seq2seq.config import Config
 from seq2seq.data.batch import Batch
-from seq2seq.device import set_threads
+from seq2seq.device import is_out_of_memory, set_threads
 from seq2seq.memory import keep_freed_memory
 from seq2seq.model.build import build_model
-from seq2seq.planning.memory import is_out_of_memory, peak_memory, start_counting, take_at_most
+from seq2seq.planning.memory import peak_memory, start_counting, take_at_most
 from seq2seq.planning.parameters import parameters_by_part
 from seq2seq.training.averaging import ExponentialMovingAverage
 from seq2seq.training.distillation import load_teacher
@@ -109,7 +109,7 @@ class Stepper:
         ).to(start.device)
         self.model.train()
         teacher = load_teacher(start.config, device=start.device)
-        self.step = build_step(self.settings, self.model, dtype=start.dtype, teacher=teacher)
+        self.step = build_step(self.settings, self.model, dtype=start.dtype, teacher=teacher, may_split=False)
         decay = self.settings.ema_decay
         self.average = None if decay is None else ExponentialMovingAverage(weights_of(self.model), decay=decay)
         self.steps = 0

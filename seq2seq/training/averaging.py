@@ -23,11 +23,23 @@ class ExponentialMovingAverage:
         self.weights = {name: tensor.clone() for name, tensor in weights.items()}
 
     @torch.no_grad()
-    def update(self, weights: Weights, *, step: int) -> None:
-        """Take in the weights after optimiser step `step` (1 for the first)."""
+    def update(self, weights: Weights, *, step: int, skipped: Tensor | None = None) -> None:
+        """Take in the weights after optimiser step `step` (1 for the first).
+
+        Args:
+            weights: of the model.
+            step: steps done.
+            skipped: () bool, True when the step left the weights alone; then the average stays too. Not waited for
+                where it is on another device.
+        """
         share = 1 - min(self.decay, (1 + step) / (10 + step))
+        if skipped is not None and skipped.device.type == "cpu":
+            if skipped:
+                return
+            skipped = None
         names = [name for name, tensor in self.weights.items() if tensor.is_floating_point()]
-        torch._foreach_lerp_([self.weights[name] for name in names], [weights[name] for name in names], share)
+        shares = share if skipped is None else [share * ~skipped] * len(names)
+        torch._foreach_lerp_([self.weights[name] for name in names], [weights[name] for name in names], shares)
         for name in self.weights.keys() - set(names):
             self.weights[name].copy_(weights[name])
 

@@ -1,7 +1,6 @@
 """The training loop: steps, validations and checkpoints, the same whether or not it was ever interrupted."""
 
 import contextlib
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
@@ -10,7 +9,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from seq2seq.checkpoint import TrainingState, load_weights, weights_of
+from seq2seq.checkpoint import TrainingState, load_training_state, load_weights, read_weights, weights_of
 from seq2seq.config import Config
 from seq2seq.errors import TrainingError
 from seq2seq.training.averaging import ExponentialMovingAverage
@@ -25,6 +24,10 @@ from seq2seq.training.step import build_step
 
 Metrics = dict[str, float]
 LOWER_IS_BETTER = ("loss",)
+MAX_ROLLBACKS = 3
+"""Returns to earlier states, without a good one saved since, after which the run ends."""
+SMALLEST_RATE_FACTOR = 2.0**-10
+"""A learning rate lowered that far by returns leads nowhere: the run ends."""
 
 
 def is_better(metric: str, metrics: Metrics, best: Metrics | None) -> bool:
@@ -75,6 +78,10 @@ class Position:
         without_gain: validations since then.
         validation_seconds: how long the newest validation took.
         interval: sums since the newest line of metrics.jsonl.
+        skipped_in_a_row: steps without an update up to here.
+        rollbacks: returns to an earlier state since the newest good one was saved.
+        rolled_back_at: the step of the newest return; 0 before any.
+        rate_factor: what the schedule's learning rate is multiplied by; each return halves it.
     """
 
     step: int = 0
@@ -88,6 +95,10 @@ class Position:
     without_gain: int = 0
     validation_seconds: float = 0.0
     interval: dict[str, float] = field(default_factory=dict)
+    skipped_in_a_row: int = 0
+    rollbacks: int = 0
+    rolled_back_at: int = 0
+    rate_factor: float = 1.0
 
 
 class Trainer:
@@ -138,6 +149,8 @@ class Trainer:
         self._epoch: tuple[int, Epoch] | None = None
         self._sums = IntervalSums(self.device)
         self._saved_step: int | None = None
+        self._skipped_in_a_row = torch.zeros((), dtype=torch.int64, device=self.device)
+        self._split_told = False
         self._clock = time.monotonic()
 
     # ---------------------------------------------------------------- state
@@ -146,6 +159,7 @@ class Trainer:
         """Everything that going on needs, beside the weights."""
         self._tick()
         self.position.interval = self._sums.values()
+        self.position.skipped_in_a_row = int(self._skipped_in_a_row)
         tensors = {
             f"optimizer/{name}": tensor for name, tensor in optimizer_tensors(self.optimizer, self.model).items()
         }
@@ -169,34 +183,40 @@ class Trainer:
             CheckpointError: it belongs to another model.
             TrainingError: it belongs to another training text or another teacher.
         """
+        if state.values["text"] != self.text:
+            raise TrainingError(
+                f"{origin}: the training text has changed since this checkpoint was written; bring the old text back "
+                "to go on, or choose another run_dir to start anew."
+            )
+        if state.values.get("teacher") != (self.teacher.fingerprint if self.teacher else None):
+            raise TrainingError(
+                f"{origin}: training.teacher ({self.settings.teacher}) is not the model that this run began with; name "
+                "that one to go on, or choose another run_dir to start anew."
+            )
+        self._load_learned(state, weights, origin=origin)
+        torch.set_rng_state(state.tensors["random/cpu"])
+        if self.device.type == "cuda" and "random/cuda" in state.tensors:
+            torch.cuda.set_rng_state(state.tensors["random/cuda"], self.device)
+        values = state.values  # a checkpoint of an older version has not all of them
+        self.position = Position(**{name: values[name] for name in Position.__dataclass_fields__ if name in values})
+        self._sums.load(self.position.interval)
+        self._skipped_in_a_row.fill_(self.position.skipped_in_a_row)
+        self._saved_step = self.position.step
+        self._clock = time.monotonic()
+
+    def _load_learned(self, state: TrainingState, weights: dict[str, Tensor], *, origin: str) -> None:
+        """What the steps have made: weights, optimiser moments, the average, the loss scale of float16."""
         load_weights(self.model, weights, origin=origin)
         groups: dict[str, dict[str, Tensor]] = {"optimizer": {}, "average": {}, "random": {}}
         for name, tensor in state.tensors.items():
             group, _, rest = name.partition("/")
             groups[group][rest] = tensor
+        self.optimizer.state.clear()
         if groups["optimizer"]:
             load_optimizer_tensors(self.optimizer, self.model, groups["optimizer"], origin=origin)
         if self.average is not None:
             self.average.weights = {name: tensor.to(self.device) for name, tensor in groups["average"].items()}
-        torch.set_rng_state(groups["random"]["cpu"])
-        if self.device.type == "cuda" and "cuda" in groups["random"]:
-            torch.cuda.set_rng_state(groups["random"]["cuda"], self.device)
-        values = dict(state.values)
-        if values.pop("text") != self.text:
-            raise TrainingError(
-                f"{origin}: the training text has changed since this checkpoint was written; bring the old text back "
-                "to go on, or choose another run_dir to start anew."
-            )
-        if values.pop("teacher", None) != (self.teacher.fingerprint if self.teacher else None):
-            raise TrainingError(
-                f"{origin}: training.teacher ({self.settings.teacher}) is not the model that this run began with; name "
-                "that one to go on, or choose another run_dir to start anew."
-            )
-        self.step.scaler.load_state_dict(values.pop("scaler"))
-        self.position = Position(**{name: values[name] for name in Position.__dataclass_fields__})
-        self._sums.load(self.position.interval)
-        self._saved_step = self.position.step
-        self._clock = time.monotonic()
+        self.step.scaler.load_state_dict(state.values["scaler"])
 
     # ----------------------------------------------------------------- loop
 
@@ -205,7 +225,7 @@ class Trainer:
 
         Raises:
             Interrupted: asked to stop by a signal; last/ holds the state.
-            TrainingError: the loss is no longer a number.
+            TrainingError: losses or gradients are no longer finite, and going back to earlier states did not help.
         """
         self.model.train()
         self._clock = time.monotonic()
@@ -220,6 +240,7 @@ class Trainer:
                     if self._is_over():
                         break
                     if self.position.step and self.position.step % self.settings.save_every == 0:
+                        self._mend_weights(log)
                         self._save_last()
                     signals.check()
                     self._step(log)
@@ -228,21 +249,32 @@ class Trainer:
                 self._save_last(again=True)
                 signals.check()
             except Interrupted:
-                self._save_last()
+                if self._weights_are_finite():  # else the run goes on from the state before
+                    self._save_last()
                 raise
 
     def _step(self, log: MetricsLog) -> None:
         """One optimiser step, counted and logged."""
         position, settings = self.position, self.settings
         micro_batches = [self._next_batch() for _ in range(settings.accumulation)]
-        rate = learning_rate(settings, step=position.step + 1, progress=self._share_done())
-        norm = self.step(micro_batches, rate=rate, sums=self._sums)
+        rate = position.rate_factor * learning_rate(settings, step=position.step + 1, progress=self._share_done())
+        result = self.step(micro_batches, rate=rate, sums=self._sums)
         position.step += 1
+        self._skipped_in_a_row = (self._skipped_in_a_row + 1) * result.skipped
         if self.average is not None:
-            self.average.update(weights_of(self.model), step=position.step)
+            self.average.update(weights_of(self.model), step=position.step, skipped=result.skipped)
         self._tick()
+        if result.splits and not self._split_told:
+            self._split_told = True
+            self.progress.say(
+                f"step {position.step:,}: a batch did not fit into memory and was cut into {1 + result.splits} parts, "
+                "which add up to the same gradient; this is said once and counted as splits in metrics.jsonl. Lower "
+                f"training.batch_tokens ({settings.batch_tokens}) to save the time of the attempts that fail."
+            )
         if position.step % settings.log_every == 0:
-            self._log(log, rate, norm)
+            self._log(log, rate, result.norm)
+        if self._too_many_skipped():
+            self._roll_back(log, f"no finite loss and gradient for {int(self._skipped_in_a_row)} steps in a row")
 
     def _next_batch(self) -> Any:
         position = self.position
@@ -259,7 +291,7 @@ class Trainer:
     def _run_validation(self, log: MetricsLog, check: Callable[[], None]) -> None:
         position = self.position
         start = time.monotonic()
-        self._check_weights()
+        self._mend_weights(log)
         self.progress.show(f"step {position.step:,}  validating ...", now=True)
         with self._validation_weights():
             self.model.eval()
@@ -334,8 +366,6 @@ class Trainer:
     def _log(self, log: MetricsLog, rate: float, norm: Tensor) -> None:
         position = self.position
         figures = self._sums.figures()
-        if not math.isfinite(figures["loss"]):
-            raise self._diverged(f"the loss is {figures['loss']}")
         log.write(
             "train",
             position.step,
@@ -347,42 +377,84 @@ class Trainer:
         )
         share = max(self._share_done(), 1e-9)
         ends = f"/{self.settings.steps:,}" if self.settings.steps is not None else ""
+        skipped = f"  skipped {figures['skipped']} steps, loss not finite" if figures["skipped"] else ""
         self.progress.show(
             f"step {position.step:,}{ends}  epoch {position.epoch + 1}  loss {figures['loss']:.4f}  "
-            f"rate {rate:.2e}  {figures['tokens_per_second']:,.0f} tokens/s  "
+            f"rate {rate:.2e}  {figures['tokens_per_second']:,.0f} tokens/s{skipped}  "
             f"left {duration(position.seconds * (1 - share) / share)}"
         )
         self._sums.clear()
 
     # --------------------------------------------------------------- saving
 
-    def _check_weights(self) -> None:
-        """Weights that are no numbers must not take the place of good ones.
-
-        Raises:
-            TrainingError: some are.
-        """
-        if not all(bool(tensor.isfinite().all()) for tensor in weights_of(self.model).values()):
-            raise self._diverged("some weights are not numbers")
-
-    def _diverged(self, what: str) -> TrainingError:
-        best = f" {self.folder.best} holds the best checkpoint so far." if self.position.best is not None else ""
-        return TrainingError(
-            f"Training has diverged: at step {self.position.step} {what}. Lower training.learning_rate "
-            f"({self.settings.learning_rate}) or raise training.warmup_steps.{best}"
-        )
-
     def _save_last(self, *, again: bool = False) -> None:
         """Write last/ unless it already is this step's."""
         position = self.position
         if self._saved_step == position.step and not again:
             return
-        self._check_weights()
+        regular = self._is_regular(position.step)
+        if regular and not self._skipped_in_a_row and position.step > position.rolled_back_at:
+            position.rollbacks = 0
         older, saved = None, self._saved_step
-        # only those of save_every are kept: what a validation left behind is for going on
-        if self.folder.keep and saved and saved != position.step and saved % self.settings.save_every == 0:
+        # only those of save_every are kept: what a validation or an interruption left behind is for going on
+        if saved is not None and saved != position.step and self._is_regular(saved):
             older = self.folder.name_when_older(saved)
         state = self.state()
         self.save(self.folder.last, model=self.model, metrics={"step": position.step}, training=state, displaced=older)
         self._saved_step = position.step
-        self.folder.drop_surplus()
+        self.folder.drop_surplus(last_counts=regular)
+
+    def _is_regular(self, step: int) -> bool:
+        """Whether a state is saved at this step however the run goes: it may be gone back to."""
+        return step % self.settings.save_every == 0
+
+    # --------------------------------------------------------------- trouble
+
+    def _too_many_skipped(self) -> bool:
+        """Whether to go back; steps are counted on the device, and a GPU is asked once in max_skipped steps only."""
+        most = self.settings.max_skipped
+        if self.device.type != "cpu" and self.position.step % most:
+            return False
+        # a loss scale above 1 (float16) is still on its way down to where nothing overflows
+        return int(self._skipped_in_a_row) >= most and self.step.scaler.get_scale() <= 1
+
+    def _weights_are_finite(self) -> bool:
+        return all(bool(tensor.isfinite().all()) for tensor in weights_of(self.model).values())
+
+    def _mend_weights(self, log: MetricsLog) -> None:
+        """Weights that are no numbers must not take the place of good ones."""
+        if not self._weights_are_finite():
+            self._roll_back(log, "some weights are not numbers")
+
+    def _roll_back(self, log: MetricsLog, why: str) -> None:
+        """Take weights, optimiser and average from the newest good state, or from one before it if that was in vain.
+
+        Steps, schedule, random numbers and the order of the data go on from here, past what may have been the cause,
+        with half the learning rate.
+
+        Raises:
+            TrainingError: there is no such state, or MAX_ROLLBACKS of them did not help.
+        """
+        position = self.position
+        states = self.folder.good_states(self._is_regular)
+        if not states or position.rollbacks >= MAX_ROLLBACKS or position.rate_factor <= SMALLEST_RATE_FACTOR:
+            raise self._diverged(why)
+        step, origin = states[min(position.rollbacks, len(states) - 1)]
+        self._load_learned(load_training_state(origin), read_weights(origin), origin=str(origin))
+        self._skipped_in_a_row.zero_()
+        position.rollbacks, position.rolled_back_at = position.rollbacks + 1, position.step
+        position.rate_factor /= 2
+        log.write("rollback", position.step, to_step=step, rate_factor=position.rate_factor)
+        self.progress.say(
+            f"step {position.step:,}: {why}; going on with the weights of step {step:,}, with the text that comes next "
+            f"and {position.rate_factor:g} times the learning rate."
+        )
+
+    def _diverged(self, why: str) -> TrainingError:
+        best = f" {self.folder.best} holds the best checkpoint so far." if self.position.best is not None else ""
+        factor = self.position.rate_factor
+        returns = f", also with earlier weights and {factor:g} times the learning rate" if factor < 1 else ""
+        return TrainingError(
+            f"Training has diverged: at step {self.position.step} {why}{returns}. Lower training.learning_rate "
+            f"({self.settings.learning_rate}) or raise training.warmup_steps.{best}"
+        )

@@ -17,11 +17,11 @@ import json
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from seq2seq.checkpoint import load_training_state, verify
+from seq2seq.checkpoint import load_training_state, training_values, verify
 from seq2seq.config import AUTO, Config
 from seq2seq.errors import CheckpointError, TrainingError
 from seq2seq.files import write_bytes
@@ -41,6 +41,7 @@ FREE_TO_CHANGE = {
     "training.sample_lines",
     "training.tensorboard",
     "training.patience",
+    "training.max_skipped",
     "training.average_checkpoints",
     "data.cache_dir",
     "data.when_offline",
@@ -102,10 +103,23 @@ class RunFolder:
         """Where last/ of this step goes when a newer one takes its name."""
         return self.path / "checkpoints" / f"step-{step}"
 
-    def drop_surplus(self) -> None:
-        """Remove all but the newest `keep` of the older checkpoints, and what a crash left half-written."""
-        for folder in self.kept()[self.keep :]:
-            shutil.rmtree(folder, ignore_errors=True)
+    def drop_surplus(self, *, last_counts: bool = True) -> None:
+        """Remove older checkpoints and what a crash left half-written.
+
+        The newest `keep` stay beside last/; and if none of these is good, the newest good one.
+
+        Args:
+            last_counts: last/ is of a step that is saved however a run goes; else one more stays, so that an
+                interruption, which writes last/ too, takes nothing away that could be gone back to.
+        """
+        older = self.kept()
+        counted = [folder for folder in older if folder != self.name_when_older(0)]  # the start is no result
+        stay = [self.last, *counted][: self.keep + 1] if last_counts else counted[: self.keep + 1]
+        if not any(map(_is_good, stay)):
+            stay += [folder for folder in older if _is_good(folder)][:1]
+        for folder in older:
+            if folder not in stay:
+                shutil.rmtree(folder, ignore_errors=True)
         for remains in (*self.path.glob(".*.tmp"), *self.path.glob(".*.old")):
             if remains.is_dir():
                 shutil.rmtree(remains, ignore_errors=True)
@@ -139,6 +153,21 @@ class RunFolder:
             )
         return None, refused
 
+    def good_states(self, regular: Callable[[int], bool]) -> list[tuple[int, Path]]:
+        """(step, folder) of the checkpoints that are whole and good, newest first.
+
+        Args:
+            regular: whether a step is one that is saved however a run goes; others do not count.
+        """
+        found = []
+        for folder in filter(_is_good, (self.last, *self.kept())):
+            with contextlib.suppress(CheckpointError):
+                step = int(training_values(folder)["step"])
+                if regular(step):
+                    verify(folder)
+                    found.append((step, folder))
+        return found
+
     def _resumable(self) -> Iterator[Path]:
         # A power loss between two renames can leave the newest under its temporary name, and the one before it
         # under .old: see files.whole_folder.
@@ -146,15 +175,16 @@ class RunFolder:
         whole = (folder for folder in remains if (folder / "manifest.json").exists())  # it is written last
         yield from (folder for folder in (self.last, *whole, *self.kept()) if folder.is_dir())
 
-    def restore_best(self) -> None:
-        """Bring back a best/ that a power loss caught between two renames, see files.whole_folder."""
-        if self.best.exists():
-            return
-        for remains in (*self.path.glob(".best.*.tmp"), *self.path.glob(".best.*.old")):
-            with contextlib.suppress(CheckpointError):
-                verify(remains)
-                os.rename(remains, self.best)
-                return
+    def restore(self) -> None:
+        """Bring back a best/ and a last/ that a power loss caught between two renames, see files.whole_folder."""
+        for folder in (self.best, self.last):
+            name = folder.name
+            for remains in (*self.path.glob(f".{name}.*.tmp"), *self.path.glob(f".{name}.*.old")):
+                if folder.exists():
+                    break
+                with contextlib.suppress(CheckpointError):
+                    verify(remains)
+                    os.rename(remains, folder)
 
     def truncate_metrics(self, step: int) -> None:
         """Forget lines of metrics.jsonl beyond a step: the run is about to write them again."""
@@ -195,3 +225,14 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
         else:
             found[f"{prefix}{key}"] = value
     return found
+
+
+def _is_good(checkpoint: Path) -> bool:
+    """Whether the step that led to a checkpoint was an update; else it may hold the trouble to get away from."""
+    try:
+        values = training_values(checkpoint)
+    except CheckpointError:
+        return False
+    return not values.get("skipped_in_a_row") and (
+        values["step"] == 0 or values["step"] != values.get("rolled_back_at")
+    )

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq.config import Task
-from seq2seq.data.batch import IGNORE
-from seq2seq.data.collate import padded, pair_batch, silent, stream_batch
+from seq2seq.data.batch import IGNORE, Batch
+from seq2seq.data.collate import halves, padded, pair_batch, silent, stream_batch
 from seq2seq.data.tokenizer import BOS, EOS, PAD
 
 ROWS = st.lists(st.lists(st.integers(4, 30000), max_size=9), min_size=1, max_size=9)
@@ -75,3 +75,39 @@ def test_to_moves_every_tensor() -> None:
     for tensor in (moved.source, moved.source_mask, moved.target_in, moved.target_out):
         assert tensor is not None and tensor.device == torch.device("meta")
     assert stream_batch(arrays([[1, 2]])).to("meta").source is None
+
+
+@given(rows=ROWS, data=st.data(), task=st.sampled_from(Task))
+def test_halves_hold_the_same_rows_without_needless_padding(
+    rows: list[list[int]], data: st.DataObject, task: Task
+) -> None:
+    """Each half is the batch that its own rows would have made."""
+    sources = [row + [EOS] for row in rows * 2]
+    if task is Task.language_modelling:
+        parts: list[list[list[int]]] = [[row + [EOS] for row in sources]]
+    elif task is Task.classification:
+        parts = [sources, [[data.draw(st.integers(0, 3))] for _ in sources]]
+    elif task is Task.tagging:
+        tags = st.sampled_from([IGNORE, 0, 1])
+        parts = [sources, [[data.draw(tags) for _ in row[:-1]] + [IGNORE] for row in sources]]
+    else:
+        parts = [sources, [data.draw(st.lists(st.integers(4, 99), max_size=9)) + [EOS] for _ in sources]]
+
+    def made(rows: slice) -> Batch:
+        chosen = [arrays(side[rows]) for side in parts]
+        return stream_batch(*chosen) if len(chosen) == 1 else pair_batch(*chosen, task=task)
+
+    middle = len(sources) // 2
+    for ours, theirs in zip(halves(made(slice(None))), map(made, (slice(middle), slice(middle, None))), strict=True):
+        assert ours.num_tokens == theirs.num_tokens
+        for name in ("source", "source_mask", "target_in", "target_out"):
+            one, other = getattr(ours, name), getattr(theirs, name)
+            assert (one is None) == (other is None), name
+            assert one is None or torch.equal(one, other), name
+
+
+def test_halves_of_a_silent_batch_are_silent() -> None:
+    batch = silent(pair_batch(arrays([[5, 3], [6, 3]]), arrays([[5, 3], [6, 3]]), task=Task.translation))
+    for half in halves(batch):
+        assert half.num_tokens == 0
+        assert half.target_in is not None and half.target_in.shape == half.target_out.shape == (1, 1)

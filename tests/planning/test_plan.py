@@ -1,3 +1,4 @@
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -33,6 +34,9 @@ def test_what_stands_in_a_runs_folder(tiny_run: Callable[..., list[str]]) -> Non
 
     file = Path(config.run_dir, "last", "model.safetensors")
     file.write_bytes(file.read_bytes()[:-1])
+    started = run_there(config)
+    assert started is not None and started.progress.step == 0
+    shutil.rmtree(Path(config.run_dir, "checkpoints"))
     damaged = run_there(config)
     assert damaged is not None
     assert damaged.hindrance is not None and "no checkpoint here is whole" in damaged.hindrance

@@ -1,24 +1,32 @@
 """The loop's own promises, on a model of a few numbers, made batches and a made clock."""
 
+import contextlib
 import itertools
 import json
+import math
 import os
 import signal
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from seq2seq.checkpoint import weights_of
+from seq2seq.checkpoint import load_training_state, read_weights, save_checkpoint, weights_of
 from seq2seq.config import Config, TrainingConfig
 from seq2seq.data.batch import IGNORE, Batch
+from seq2seq.data.tokenizer import ByteTokenizer, Tokenizers
 from seq2seq.errors import TrainingError
 from seq2seq.training import loop
 from seq2seq.training.interrupts import Interrupted
 from seq2seq.training.loop import Metrics, Trainer
+from seq2seq.training.optimizer import optimizer_tensors
 from seq2seq.training.report import MetricsLog
 from seq2seq.training.run_folder import RunFolder
 
@@ -207,30 +215,12 @@ def test_minutes_spread_the_validations_and_end_within_the_budget(
     assert run.records("train")[-1]["learning_rate"] < 0.05 * run.trainer.settings.learning_rate
 
 
-def test_a_loss_that_is_no_number_stops_the_run_before_it_is_saved(tmp_path: Path) -> None:
-    """Neither as last nor as best, whether or not a line of the log is due at that step."""
-    for log_every, due in itertools.product((1, 100), ("save_every", "validate_every")):
-        run = Run(tmp_path / f"{log_every} {due}", [batch(rows(1))], log_every=log_every, **{due: 3})
-        real, steps = run.trainer._step, itertools.count(1)
-
-        def step(log: MetricsLog, run: Run = run, real: Any = real, steps: Iterator[int] = steps) -> None:
-            real(log)
-            if next(steps) == 3:
-                with torch.no_grad():
-                    run.trainer.model.head.weight.fill_(float("nan"))
-
-        run.trainer._step = step  # type: ignore[method-assign]
-        with pytest.raises(TrainingError, match="diverged: at step 3 some weights are not numbers"):
-            run.fit()
-        assert [(name, step) for name, step, _ in run.saved] == [("last", 0)]
-
-
 def test_older_checkpoints_are_those_of_save_every(tmp_path: Path) -> None:
     """What a validation leaves behind is for going on only."""
     run = Run(tmp_path / "run", [batch(rows(1))], steps=9, validate_every=3, save_every=4)
     run.trainer.folder.keep = 5
     run.fit()
-    assert run.displaced == ["step-4", "step-8"]
+    assert run.displaced == ["step-0", "step-4", "step-8"]  # the start: at step 3 there was nothing else to go back to
 
 
 def test_a_signal_in_the_last_save_is_not_lost(tmp_path: Path) -> None:
@@ -246,3 +236,205 @@ def test_a_signal_in_the_last_save_is_not_lost(tmp_path: Path) -> None:
     with pytest.raises(Interrupted, match="SIGTERM"):
         run.fit()
     assert run.trainer.position.step == 3
+
+
+# --------------------------------------------------------------- not finite
+
+
+class Fragile(Tiny):
+    """Has no finite features where a row begins with the last token, nor when its weights are too large."""
+
+    largest = math.inf
+
+    def features(self, tokens: Tensor) -> Tensor:
+        hidden = super().features(tokens)
+        poisoned = (tokens[:, :1, None] == VOCAB - 1) | (self.head.weight.detach().abs().max() > self.largest)
+        return hidden.masked_fill(poisoned, math.nan)
+
+
+def harmless(seed: int) -> Batch:
+    tokens = rows(seed)
+    tokens[:, 0] = 1
+    return batch(tokens)
+
+
+def poisoned(seed: int) -> Batch:
+    tokens = rows(seed)
+    tokens[0, 0] = VOCAB - 1
+    return batch(tokens)
+
+
+class RealRun(Run):
+    """A run of a fragile model that writes checkpoints; started again in the same folder, it goes on."""
+
+    def __init__(self, folder: Path, batches: list[Batch], *, largest: float = math.inf, keep: int = 1, **more: Any):
+        super().__init__(folder, batches, **more)
+        torch.manual_seed(3)
+        model = Fragile()
+        model.largest = largest
+        trainer = self.trainer
+        self.trainer = Trainer(
+            trainer.config, model, batches=trainer.batches, validate=self.validate, watch="loss",
+            folder=RunFolder(folder, keep=keep), save=self.save, dtype=torch.float32,
+        )  # fmt: skip
+        newest, _ = self.trainer.folder.newest_good()
+        if newest is not None:
+            self.trainer.load_state(load_training_state(newest), read_weights(newest), origin=str(newest))
+            self.trainer.folder.truncate_metrics(self.trainer.position.step)
+
+    def validate(self, model: nn.Module, check: Callable[[], None]) -> Metrics:
+        super().validate(model, check)
+        return {"loss": 100.0 - self.trainer.position.step}  # as much in another process
+
+    def save(self, folder: Path, *, model: nn.Module, **parts: Any) -> None:
+        super().save(folder, model=model, displaced=parts.get("displaced"))
+        tokenizers = Tokenizers(ByteTokenizer(), ByteTokenizer())
+        save_checkpoint(folder, config=self.trainer.config, model=model, tokenizers=tokenizers, **parts)
+
+    def figures(self) -> list[dict[str, Any]]:
+        """metrics.jsonl without what depends on the clock."""
+        records = [json.loads(line) for line in self.lines.read_text().splitlines()]
+        return [{k: v for k, v in record.items() if k not in ("seconds", "tokens_per_second")} for record in records]
+
+
+def test_a_bad_batch_is_skipped_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    batches = [harmless(1), poisoned(2), harmless(3)]
+    run = RealRun(tmp_path / "run", batches, steps=6, log_every=3, ema_decay=0.9).fit()
+    assert [record["skipped"] for record in run.records("train")] == [1, 1]
+    assert run.records("train")[-1]["loss"] > 0
+    assert run.trainer.position.rate_factor == 1
+    assert "skipped 1 steps" in capsys.readouterr().err
+    steps = {int(state["step"]) for state in run.trainer.optimizer.state.values()}
+    assert steps == {4}
+
+
+def test_too_many_skipped_steps_bring_back_an_earlier_state_and_half_the_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    batches = [*(harmless(seed) for seed in range(6)), *(poisoned(seed) for seed in range(3))]
+    settings: dict[str, Any] = {"save_every": 4, "max_skipped": 3, "schedule": "constant", "ema_decay": 0.9}
+    run = RealRun(tmp_path / "run", batches, steps=9, **settings).fit()
+    assert run.records("rollback") == [{"kind": "rollback", "step": 9, "to_step": 4, "rate_factor": 0.5}]
+    assert capsys.readouterr().err.count("going on with the weights of step 4") == 1
+    before = RealRun(tmp_path / "before", batches, steps=4, **settings).fit()
+    assert_equal(weights_of(run.trainer.model), weights_of(before.trainer.model))
+    assert run.trainer.average is not None and before.trainer.average is not None
+    assert_equal(run.trainer.average.weights, before.trainer.average.weights)
+    moments = [optimizer_tensors(one.trainer.optimizer, one.trainer.model) for one in (run, before)]
+    assert moments[0].keys() == moments[1].keys()
+    assert_equal(*moments)
+    more = RealRun(tmp_path / "run", batches, steps=12, **settings).fit()
+    rates = [record["learning_rate"] for record in more.records("train")]
+    assert rates == [1e-3] * 9 + [5e-4] * 3
+    assert [record["epoch"] for record in more.records("train")][-3:] == [1, 1, 1]  # past the bad text, not back to it
+
+
+def test_a_rate_that_is_too_high_is_halved_until_the_weights_stay_small(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"learning_rate": 1.0, "schedule": "constant", "clip_norm": 0.0, "max_skipped": 2}
+    run = RealRun(tmp_path / "run", [harmless(1)], steps=60, save_every=5, largest=2.5, **settings).fit()
+    assert run.trainer.position.step == 60
+    assert 0 < run.trainer.position.rate_factor < 1
+    assert run.records("train")[-1]["skipped"] == 0
+    assert run.records("train")[-1]["loss"] < run.records("train")[0]["loss"]
+
+
+def test_a_state_that_only_leads_to_bad_steps_gives_way_to_the_one_before(tmp_path: Path) -> None:
+    """Steps 5 and 6 make weights that are finite but too large; step 6's are saved."""
+    run = RealRun(tmp_path / "run", [harmless(1)], steps=20, save_every=3, max_skipped=2, keep=2, largest=50)
+    real = run.trainer._step
+
+    def step(log: MetricsLog) -> None:
+        real(log)
+        if run.trainer.position.step == 6:
+            with torch.no_grad():
+                run.trainer.model.head.weight.fill_(99)
+
+    run.trainer._step = step  # type: ignore[method-assign]
+    run.fit()
+    assert [record["to_step"] for record in run.records("rollback")] == [6, 3]
+    assert run.records("train")[-1]["skipped"] == 0
+
+
+def test_when_going_back_does_not_help_the_run_ends_with_a_sentence(tmp_path: Path) -> None:
+    run = RealRun(tmp_path / "run", [poisoned(1)], steps=100, save_every=3, max_skipped=2)
+    with pytest.raises(TrainingError, match=r"at step 8 no finite .* 2 steps in a row, also with .* and 0.125 times"):
+        run.fit()
+
+
+@pytest.mark.parametrize("due", ["save_every", "validate_every"])
+def test_weights_that_are_no_numbers_are_neither_saved_nor_validated(tmp_path: Path, due: str) -> None:
+    """Whether or not a line of the log is due at that step."""
+    for log_every in (1, 100):
+        run = RealRun(tmp_path / str(log_every), [harmless(1)], log_every=log_every, **{due: 3})
+        real, steps = run.trainer._step, itertools.count(1)
+
+        def step(log: MetricsLog, run: RealRun = run, real: Any = real, steps: Iterator[int] = steps) -> None:
+            real(log)
+            if next(steps) == 3:
+                with torch.no_grad():
+                    run.trainer.model.head.weight.fill_(math.nan)
+
+        run.trainer._step = step  # type: ignore[method-assign]
+        run.fit()
+        assert [record["to_step"] for record in run.records("rollback")] == [0]
+        assert all(bool(tensor.isfinite().all()) for _, _, saved in run.saved for tensor in saved.values())
+        assert run.trainer.position.step == 6
+
+
+@mock.patch("os.fsync", lambda _: None)  # thousands of them, and no power cut to come
+@settings(max_examples=12)
+@given(
+    bad=st.sets(st.integers(0, 14), max_size=10),
+    stops=st.sets(st.integers(1, 22), max_size=3),
+    keep=st.integers(0, 2),
+    save_every=st.integers(2, 7),
+    validate_every=st.sampled_from([5, 100]),
+)
+def test_an_interrupted_run_skips_and_goes_back_as_one_that_was_not(
+    tmp_path_factory: pytest.TempPathFactory,
+    bad: set[int],
+    stops: set[int],
+    keep: int,
+    save_every: int,
+    validate_every: int,
+) -> None:
+    """Half of the stops are signals, which save; the others are power cuts, which do not."""
+    folder = tmp_path_factory.mktemp("runs")
+    batches = [poisoned(seed) if seed in bad else harmless(seed) for seed in range(15)]
+    more: dict[str, Any] = {
+        "steps": 24, "save_every": save_every, "max_skipped": 2, "log_every": 3, "keep": keep, "ema_decay": 0.9,
+        "validate_every": validate_every,
+    }  # fmt: skip
+
+    def outcome(run: RealRun) -> str:
+        try:
+            run.fit()
+        except (TrainingError, Interrupted) as error:
+            return str(error).replace(str(run.trainer.folder.path), "")
+        return "done"
+
+    whole = RealRun(folder / "whole", batches, **more)
+    expected = outcome(whole)
+    for stop in sorted(stops):
+        cut = RealRun(folder / "cut", batches, **more)
+        real = cut.trainer._step
+
+        def step(log: MetricsLog, cut: RealRun = cut, real: Any = real, stop: int = stop) -> None:
+            if cut.trainer.position.step == stop:
+                if stop % 2:
+                    raise Interrupted(signal.SIGTERM)
+                raise MemoryError("as good as a power cut")
+            real(log)
+
+        cut.trainer._step = step  # type: ignore[method-assign]
+        with contextlib.suppress(MemoryError):
+            outcome(cut)
+    cut = RealRun(folder / "cut", batches, **more)
+    assert outcome(cut) == expected
+    if expected == "done":
+        assert_equal(weights_of(whole.trainer.model), weights_of(cut.trainer.model))
+        ours, theirs = asdict(whole.trainer.position), asdict(cut.trainer.position)
+        for values in (ours, theirs):
+            del values["seconds"], values["validation_seconds"], values["interval"]["seconds"]
+        assert ours == theirs
+    assert whole.figures() == cut.figures()

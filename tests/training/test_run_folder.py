@@ -85,14 +85,14 @@ def test_a_best_caught_between_two_names_comes_back(folder: RunFolder, remains: 
     """The new one where it is whole, else the one before it."""
     for step, name in enumerate(remains, start=1):
         save(folder.path / name, step)
-    folder.restore_best()
+    folder.restore()
     assert step_of(folder.best) == len(remains)
-    folder.restore_best()
+    folder.restore()
     assert step_of(folder.best) == len(remains)
     if len(remains) == 2:
         cut(folder.best / "model.safetensors")
         shutil.move(folder.best, folder.path / ".best.77.tmp")
-        folder.restore_best()
+        folder.restore()
         assert step_of(folder.best) == 1
 
 
