@@ -5,7 +5,7 @@ the last. What follows a missing or damaged shard does not count.
 """
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -85,13 +85,17 @@ def discard(folder: Path, number: int) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def in_groups(items: Iterable[Item], size: int) -> Iterator[tuple[Sequence[Item], bool]]:
-    """Items `size` at a time, and whether it is the last time; no items at all are one empty group."""
+def in_groups(items: Iterable[Item], size: int) -> Iterator[tuple[list[Item], bool]]:
+    """Items `size` at a time, and whether it is the last time; no items at all are one empty group.
+
+    Who clears a group when it is done with it never has two of them in memory.
+    """
     left = iter(items)
     group = list(itertools.islice(left, size))
-    while following := list(itertools.islice(left, 1)):
+    for item in left:
         yield group, False
-        group = following + list(itertools.islice(left, size - 1))
+        group = [item]
+        group.extend(itertools.islice(left, size - 1))
     yield group, True
 
 

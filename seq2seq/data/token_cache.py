@@ -176,13 +176,17 @@ def _shards(
         say(f"encoding {source.name}: going on behind pair {done:,}")
     with contextlib.closing(_encoded(source, encoder, done, workers)) as chunks:
         for group, last in in_groups(chunks, SHARD):
-            columns = [_joined(parts) for parts in zip(*(part.columns for part in group), strict=True)]
-            # One record batch: gathering the rows of a batch costs by their number.
-            batches = [pa.record_batch([_arrow(*column) for column in columns], schema=schema)] if columns else []
             drops = sum((part.drops for part in group), DropCounts())
             facts = {"drops": dataclasses.asdict(drops)}
-            shards.append(write_shard(folder, len(shards), batches, schema, last=last, facts=facts))
+            shards.append(write_shard(folder, len(shards), _batches(group, schema), schema, last=last, facts=facts))
+            group.clear()
     return shards
+
+
+def _batches(group: Sequence[Encoded], schema: Any) -> list[Any]:
+    """Chunks as one record batch: gathering the rows of a batch costs by their number. None of no chunk."""
+    columns = [_joined(parts) for parts in zip(*(part.columns for part in group), strict=True)]
+    return [pa.record_batch([_arrow(*column) for column in columns], schema=schema)] if columns else []
 
 
 def _encoded(

@@ -31,7 +31,7 @@ def spliced(pairs: list[Pair], count: int) -> Iterator[Pair]:
 def _joined(first: str, second: str, cut: float) -> str:
     """The beginning of one text and the end of another, cut after about the same share of both, at a space."""
     end, start = first.rfind(" ", 0, int(cut * len(first)) + 1), second.find(" ", int(cut * len(second)))
-    return first[: max(end, 0)] + second[start if start >= 0 else 0 :]
+    return f"{first[: max(end, 0)]} {second[max(start, 0) :].lstrip()}".lstrip()
 
 
 def read(prefix: str, languages: tuple[str, str]) -> list[Pair]:

@@ -99,6 +99,7 @@ def config_of(settings: dict[str, Any]) -> Any:
     )
     config = Config(data=data)
     config.training.batch_tokens = settings["batch_tokens"]
+    config.tokenizer.vocab_size = settings["vocab_size"]
     return config
 
 
@@ -181,6 +182,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=300_000)
     parser.add_argument("--workers", type=int, help="processes that encode; by default one for each core")
     parser.add_argument("--batch-tokens", type=int, default=25_000)
+    parser.add_argument("--vocab-size", type=int, default=8000)
     parser.add_argument("--folder", type=Path)
     parser.add_argument("--languages", nargs=2)
     parser.add_argument("--texts", nargs="+")
@@ -199,6 +201,7 @@ def main() -> None:
         "pairs": options.pairs,
         "workers": options.workers,
         "batch_tokens": options.batch_tokens,
+        "vocab_size": options.vocab_size,
         "languages": languages,
         "corpus": str(corpus),
         "valid": str(valid),
