@@ -85,6 +85,7 @@ def answers(
     join: Join[Result],
     budget: int,
     exact: bool,
+    first_line: int = 0,
 ) -> Iterator[Answer]:
     """An answer for each line, in order, as soon as it is there, in bounded memory.
 
@@ -95,13 +96,14 @@ def answers(
         join: the results of a line's pieces.
         budget: padded tokens of a batch.
         exact: each result is the one its piece would have by itself, see TOLERANCE; needs float32 or more.
+        first_line: number of the first line.
 
     Raises:
         DecodingError: a line needs more memory than there is.
     """
     if isinstance(lines, str):
         raise TypeError("lines is one string; give a list of lines")
-    first = 0
+    first = first_line
     # Some 16 batches (a token has about 4 characters) are enough to sort by length; more would hold output back.
     most = max(4096, 64 * budget)
     for window in windows(lines, first_lines=None if isinstance(lines, Sequence) else 64, most_characters=most):

@@ -1,6 +1,7 @@
 """From a command line to a checked configuration: Hydra's errors as one sentence each, naming the nearest key."""
 
 import dataclasses
+import json
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -16,6 +17,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from seq2seq.config import AUTO, Config
 from seq2seq.errors import ConfigError, Seq2SeqError, nearest
+from seq2seq.plain import flat, to_dict
 
 HYDRA_FLAGS = (
     *("-h", "--help", "--hydra-help", "--version", "-c", "--cfg", "--resolve", "-p", "--package", "-r", "--run"),
@@ -119,6 +121,35 @@ def run_config(overrides: list[str], program: str) -> Config:
     config = check("train", overrides)
     assert isinstance(config, Config)
     return config
+
+
+def overrides_of(config: Config) -> list[str]:
+    """The words after `python -m seq2seq.train` that make a configuration: what differs from conf/train.yaml."""
+    GlobalHydra.instance().clear()
+    register_schemas()
+    with initialize_config_dir(version_base="1.3", config_dir=conf_dir()):
+        defaults = flat(to_dict(OmegaConf.to_object(compose("train"))))
+    GlobalHydra.instance().clear()
+    return [f"{key}={_written(value)}" for key, value in flat(to_dict(config)).items() if value != defaults[key]]
+
+
+def _written(value: Any) -> str:
+    """A value as Hydra reads it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_written, value))}]"
+    if not isinstance(value, str):
+        return json.dumps(value)
+    plain = re.fullmatch(r"[A-Za-z_/.][A-Za-z0-9_/.-]*", value) and value.lower() not in (
+        "null",
+        "true",
+        "false",
+        "nan",
+        "inf",
+    )
+    if plain:
+        return value
+    # backslashes are themselves, except before a quote
+    return '"' + re.sub(r'(\\*)("|$)', lambda found: found[1] * 2 + (found[2] and '\\"'), value) + '"'
 
 
 def checked(composed: DictConfig, schema: type[Any] = Config) -> Any:

@@ -17,6 +17,17 @@ def to_dict(config: Any) -> dict[str, Any]:
     return plain
 
 
+def flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested JSON values by dotted key."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, dict):
+            found |= flat(value, f"{prefix}{key}.")
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
 def from_dict(schema: type[Any], values: dict[str, Any], *, prefix: str = "") -> Any:
     """The inverse of `to_dict`; settings that are not among the values have their defaults.
 

@@ -114,13 +114,19 @@ class Translator:
         return [answer.text for answer in self.translate_stream(lines, decoding=decoding, **changes)]
 
     def translate_stream(
-        self, lines: Iterable[Line | str | None], *, decoding: DecodingConfig | None = None, **changes: Any
+        self,
+        lines: Iterable[Line | str | None],
+        *,
+        decoding: DecodingConfig | None = None,
+        first_line: int = 0,
+        **changes: Any,
     ) -> Iterator[Answer]:
         """As `translate`, but line by line in bounded memory, with scores, alternatives and notes.
 
         Args:
             lines: any text; None asks for what can be answered without waiting for more.
             decoding: as for `translate`.
+            first_line: number of the first line, where these are the rest of a longer text.
             changes: as for `translate`.
         """
         self._check_task(Task.translation)
@@ -136,7 +142,7 @@ class Translator:
             return Answer(line.text, tuple(self._candidate(found, rank) for rank in range(settings.n_best)), notes)
 
         rows = {Search.beam: settings.beam_size, Search.sample: settings.n_best, Search.greedy: 1}[settings.search]
-        return self._answers(lines, solve, answer, budget=settings.batch_tokens // rows)
+        return self._answers(lines, solve, answer, budget=settings.batch_tokens // rows, first_line=first_line)
 
     def predict(self, lines: Iterable[Line | str], *, batch_tokens: int | None = None) -> list[str]:
         """Label lines.
@@ -249,7 +255,13 @@ class Translator:
     # ------------------------------------------------------- lines, in detail
 
     def _answers(
-        self, lines: Iterable[Line | str | None], solve: Solve[Result], answer: Join[Result], *, budget: int
+        self,
+        lines: Iterable[Line | str | None],
+        solve: Solve[Result],
+        answer: Join[Result],
+        *,
+        budget: int,
+        first_line: int = 0,
     ) -> Iterator[Answer]:
         cut = cut_words if self.config.task is Task.tagging else cut_text
         return answers(
@@ -259,6 +271,7 @@ class Translator:
             join=answer,
             budget=budget,
             exact=self._exact,
+            first_line=first_line,
         )
 
     def _search(

@@ -1,10 +1,22 @@
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
 
 from seq2seq import configure
 from seq2seq.config import Config, Search, Task
-from seq2seq.configure import check, conf_dir, fail, hydra_flags, names_a_text, recipes, register_schemas, run_config
+from seq2seq.configure import (
+    check,
+    conf_dir,
+    fail,
+    hydra_flags,
+    names_a_text,
+    overrides_of,
+    recipes,
+    register_schemas,
+    run_config,
+)
 from seq2seq.errors import ConfigError
 
 TEXT = ["data.train=corpus/train", "data.valid=corpus/valid"]
@@ -50,6 +62,29 @@ def test_a_run_is_composed_outside_hydras_own_program(words: list[str]) -> None:
 def test_a_run_needs_a_text(words: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"no recipe and no data.train; for example seq2seq plan \+recipe="):
         run_config(words, "seq2seq plan")
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_a_configuration_is_written_as_the_words_that_make_it(recipe: str) -> None:
+    config = check("train", [f"+recipe={recipe}"])
+    words = overrides_of(config)
+    assert check("train", words) == config
+    assert not [word for word in words if word.startswith("training.beta1=")]  # what is as ever is not said
+
+
+PRINTABLE = st.text(st.characters(exclude_categories=["C", "Z"], exclude_characters="$"), min_size=1)
+
+
+@settings(max_examples=15)
+@example("Größe", ["12a"])
+@example("null", ["12", "1e5"])
+@example("[a, b]", ["=", "a'b", 'a"b', "a\\", '\\"', "<bt>", "${x"[1:], "#", "~", "a b"])
+@given(PRINTABLE, st.lists(PRINTABLE, min_size=1, max_size=3))
+def test_any_text_in_a_setting_is_read_back(name: str, texts: list[str]) -> None:
+    config = check("train", TEXT)
+    config.run_dir, config.data.train, config.tokenizer.user_symbols = name, texts, texts
+    config.training.learning_rate, config.training.minutes, config.training.steps = 1.5e-7, 3.0, None
+    assert check("train", overrides_of(config)) == config
 
 
 # ------------------------------------------------------------------- recipes

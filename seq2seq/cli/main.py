@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from seq2seq import __version__
-from seq2seq.cli import average, generate, plan, predict
+from seq2seq.cli import average, back_translate, distil, generate, plan, predict
 from seq2seq.cli import translate as translation
 from seq2seq.cli.options import Parser
 from seq2seq.cli.streams import guarded
@@ -14,6 +14,8 @@ COMMANDS = {
     "generate": (generate, "a language model goes on with a text"),
     "predict": (predict, "label lines or words"),
     "plan": (plan, "what a training run will take: memory, time, cost; before it starts"),
+    "distil": (distil, "a corpus of a model's own translations, to train a smaller one on"),
+    "back-translate": (back_translate, "training pairs from text of the target language alone"),
     "average": (average, "the mean of several checkpoints' weights"),
 }
 
@@ -26,7 +28,7 @@ nothing outside that is needed."""
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """`seq2seq`: the exit code."""
-    summaries = "\n".join(f"  {name:<10} {summary}" for name, (_, summary) in COMMANDS.items())
+    summaries = "\n".join(f"  {name:<14} {summary}" for name, (_, summary) in COMMANDS.items())
     parser = Parser(prog="seq2seq", description=f"{DESCRIPTION}\n\n{summaries}")
     parser.add_argument("--version", action="version", version=f"seq2seq {__version__}")
     commands = parser.add_subparsers(

@@ -66,6 +66,17 @@ def bleu(
     return _score("BLEU", _Bleu(tokenize=tokenize), hypotheses, references, bootstrap)
 
 
+class SentenceBleu:
+    """BLEU of single sentences, smoothed and up to the n-grams that they have: to rank outputs of one line only."""
+
+    def __init__(self) -> None:
+        self._metric = _Bleu(effective_order=True)
+
+    def __call__(self, hypothesis: str, reference: str) -> float:
+        """0 to 100."""
+        return float(self._metric.sentence_score(hypothesis, [reference]).score)
+
+
 def chrf(hypotheses: Sequence[str], references: Sequence[str], *, bootstrap: bool = False) -> Score:
     """chrF2 (Popović 2015); arguments as `bleu`."""
     return _score("chrF", _Chrf(), hypotheses, references, bootstrap)

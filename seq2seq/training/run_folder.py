@@ -25,7 +25,7 @@ from seq2seq.checkpoint import load_training_state, training_values, verify
 from seq2seq.config import AUTO, Config
 from seq2seq.errors import CheckpointError, TrainingError
 from seq2seq.files import write_bytes
-from seq2seq.plain import to_dict
+from seq2seq.plain import flat, to_dict
 
 FREE_TO_CHANGE = {
     "run_dir",
@@ -206,7 +206,7 @@ def changed_settings(stored: Config, ours: Config) -> list[str]:
 
     training.batch_tokens=auto means the number that the run began with.
     """
-    theirs, now = _flat(to_dict(stored)), _flat(to_dict(ours))
+    theirs, now = flat(to_dict(stored)), flat(to_dict(ours))
     if ours.training.batch_tokens == AUTO:
         now["training.batch_tokens"] = theirs["training.batch_tokens"]
     return [
@@ -214,17 +214,6 @@ def changed_settings(stored: Config, ours: Config) -> list[str]:
         for key in now
         if now[key] != theirs.get(key) and key not in FREE_TO_CHANGE and not key.startswith("decoding.")
     ]
-
-
-def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested JSON values by dotted key."""
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, dict):
-            found |= _flat(value, f"{prefix}{key}.")
-        else:
-            found[f"{prefix}{key}"] = value
-    return found
 
 
 def _is_good(checkpoint: Path) -> bool:

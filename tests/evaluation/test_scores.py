@@ -2,8 +2,9 @@ import math
 from collections import Counter
 
 import pytest
+import sacrebleu
 
-from seq2seq.evaluation.scores import Score, bleu, chrf
+from seq2seq.evaluation.scores import Score, SentenceBleu, bleu, chrf
 
 HYPOTHESES = ["the cat sat on the mat", "there is a dog in the garden", "he read the old book yesterday evening"]
 REFERENCES = ["the cat is on the mat", "a dog is in the big garden", "he read the book yesterday in the evening"]
@@ -130,3 +131,9 @@ def test_an_interval_of_a_few_lines_of_which_some_score_nothing() -> None:
     references = ["a b c d e", "y", "z", "a b c d e"]
     for metric in (bleu, chrf):
         assert metric(hypotheses, references, bootstrap=True).confidence is not None
+
+
+def test_the_bleu_of_a_sentence_is_sacrebleus() -> None:
+    ours = SentenceBleu()
+    for hypothesis, reference in (("the cat sat", "the cat sat"), ("a cat", "the cat sat here"), ("", "a"), ("x", "")):
+        assert ours(hypothesis, reference) == sacrebleu.sentence_bleu(hypothesis, [reference]).score
