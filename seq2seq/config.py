@@ -102,6 +102,15 @@ class TokenizerKind(str, Enum):
     bytes = "bytes"
 
 
+class SubwordSampling(str, Enum):
+    """Which sides of training pairs are cut into other pieces each time they come."""
+
+    none = "none"
+    source = "source"
+    target = "target"
+    both = "both"
+
+
 class WhenOffline(str, Enum):
     """What to do when the Hugging Face hub cannot be reached."""
 
@@ -276,6 +285,14 @@ class DataConfig:
     """Longest side of a training pair, in tokens (end token included); longer pairs are dropped and counted."""
     max_length_ratio: float = number(4.0, at_least=1)
     """Training pairs whose sides differ in tokens by more than this factor (plus 8 tokens) are dropped and counted."""
+    subword_sampling: SubwordSampling = SubwordSampling.none
+    """Sides that training cuts into random pieces (Kudo 2018; with tokenizer.kind=bpe BPE-dropout, Provilkov et al.
+    2020). training.batch_tokens counts the tokens before that; there are more afterwards."""
+    subword_alpha: float = number(0.1, above=0, at_most=1)
+    """Unigram: exponent of the segmentations' probabilities, the smaller the more random. BPE: probability of leaving
+    out a merge, the larger the more random."""
+    subword_nbest: int = number(64, at_least=-1, at_most=512)
+    """Unigram: draw from this many of the most probable segmentations; -1 from all, which makes far longer ones."""
     cache_dir: str | None = None
     """Where token ids are kept; null means ~/.cache/seq2seq."""
     workers: int | None = number(None, at_least=1)
@@ -300,6 +317,11 @@ class DataConfig:
             yield f"data.weights has {len(self.weights)} numbers for {count} entries of data.train; give one each."
         if self.weights is not None and not all(0 < weight < math.inf for weight in self.weights):
             yield f"data.weights ({self.weights}) must all be finite and above 0."
+        if self.subword_nbest in (0, 1):
+            yield f"data.subword_nbest ({self.subword_nbest}) leaves nothing to draw from; give at least 2, or -1."
+        if self.subword_sampling is SubwordSampling.none:
+            names = ["subword_alpha", "subword_nbest"]
+            yield from without_effect(self, "data.", names, "with data.subword_sampling=none")
 
 
 @dataclass(slots=True)
@@ -573,6 +595,16 @@ class Config:
         dropouts = model.dropout, model.attention_dropout, model.activation_dropout, model.embedding_dropout
         if not any(dropouts):
             yield from without_effect(self.training, "training.", ["r_drop"], "when every dropout of model is 0")
+        sampling = self.data.subword_sampling
+        if self.task in (Task.language_modelling, Task.tagging):
+            yield from without_effect(self.data, "data.", ["subword_sampling"], where)
+        elif self.task is Task.classification and sampling in (SubwordSampling.target, SubwordSampling.both):
+            yield f"data.subword_sampling={sampling.value} needs text on the target side, not labels; set source."
+        if self.tokenizer.kind in (TokenizerKind.characters, TokenizerKind.bytes):
+            names = ["subword_sampling"]
+            yield from without_effect(self.data, "data.", names, f"with tokenizer.kind={self.tokenizer.kind.value}")
+        elif self.tokenizer.kind is TokenizerKind.bpe and sampling is not SubwordSampling.none:
+            yield from without_effect(self.data, "data.", ["subword_nbest"], "with tokenizer.kind=bpe")
         if self.task is Task.language_modelling:
             names = ["target_language", "target_field", "max_length", "max_length_ratio"]
             yield from without_effect(self.data, "data.", names, where)

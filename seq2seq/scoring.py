@@ -12,6 +12,7 @@ from seq2seq.config import Config, DecodingConfig, Documents, Search, Task
 from seq2seq.data.batch import IGNORE, Batch
 from seq2seq.data.batching import PackedBatches, PairBatches
 from seq2seq.data.prepare import Prepared
+from seq2seq.data.subword_sampling import subword_sampler
 from seq2seq.data.token_cache import TokenDataset, TokenStream
 from seq2seq.device import autocast
 from seq2seq.evaluation.loss import TotalLoss
@@ -28,7 +29,11 @@ SAMPLE = DecodingConfig(search=Search.sample, temperature=0.8, max_new_tokens=30
 
 
 def training_batches(config: Config, prepared: Prepared) -> PairBatches | PackedBatches:
-    """The batches of a run, in an order that is a pure function of its seed."""
+    """The batches of a run, in an order that is a pure function of its seed.
+
+    Raises:
+        DataError: as `subword_sampler`.
+    """
     if isinstance(prepared.train, TokenStream):
         return PackedBatches(
             prepared.train,
@@ -44,6 +49,7 @@ def training_batches(config: Config, prepared: Prepared) -> PairBatches | Packed
         batch_tokens=config.training.token_budget,
         seed=config.seed,
         shuffle=True,
+        sampler=subword_sampler(config, prepared.tokenizers),
     )
 
 

@@ -99,6 +99,7 @@ OPTIONS = {
     "accumulation": ["training.accumulation=3"],
     "average": ["training.ema_decay=0.9"],
     "muon": ["training.optimizer=muon", "training.schedule=wsd", "training.r_drop=3"],
+    "subwords": ["tokenizer.kind=unigram", "tokenizer.vocab_size=300", "data.subword_sampling=both"],
     "checkpoints": ["training.keep_checkpoints=2", "training.average_checkpoints=3"],
 }
 

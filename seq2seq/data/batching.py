@@ -5,6 +5,7 @@ Nothing is remembered from batch to batch, so a run goes on at any position by a
 
 import itertools
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +13,7 @@ import numpy.typing as npt
 from seq2seq.data.batch import Batch
 from seq2seq.data.collate import pair_batch, silent, stream_batch
 from seq2seq.data.rows import joined
+from seq2seq.data.subword_sampling import SubwordSampler
 from seq2seq.data.token_cache import TokenDataset, TokenStream
 from seq2seq.errors import DataError
 
@@ -62,6 +64,7 @@ class PairBatches:
             longer makes a batch of its own.
         seed: of the order.
         shuffle: else pairs come from the shortest to the longest, the same every epoch.
+        sampler: cuts texts into other pieces as batches are made; the budget counts the tokens before that.
         world_size: ranks; every one gets the same number of batches.
         rank: this one.
 
@@ -77,11 +80,13 @@ class PairBatches:
         batch_tokens: int,
         seed: int,
         shuffle: bool,
+        sampler: SubwordSampler | None = None,
         world_size: int = 1,
         rank: int = 0,
     ) -> None:
         self.datasets, self.weights = datasets, _checked(weights, len(datasets))
         self.batch_tokens, self.seed, self.shuffle = batch_tokens, seed, shuffle
+        self.sampler = sampler
         self.world_size, self.rank = world_size, rank
         self._sources = joined([dataset.sources for dataset in datasets])
         self._targets = joined([dataset.targets for dataset in datasets])
@@ -104,7 +109,7 @@ class PairBatches:
         ready = _for_every_rank(spans, self.world_size)
         if self.shuffle:
             ready = [ready[index] for index in generator.permutation(len(ready))]
-        return EpochPlan(order, ready[self.rank :: self.world_size], self._batch)
+        return EpochPlan(order, ready[self.rank :: self.world_size], partial(self._batch, epoch=epoch))
 
     def _pools(self, order: Indices) -> list[int]:
         """Where pools begin, the end included: runs of examples with POOL_BATCHES batches' worth of tokens."""
@@ -142,8 +147,11 @@ class PairBatches:
     def _lengths(self, examples: Indices) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
         return self._sources.lengths[examples], self._targets.lengths[examples]
 
-    def _batch(self, examples: Indices) -> Batch:
-        return pair_batch(self._sources.gather(examples), self._targets.gather(examples), task=self.datasets[0].task)
+    def _batch(self, examples: Indices, *, epoch: int) -> Batch:
+        sources, targets = self._sources.gather(examples), self._targets.gather(examples)
+        if self.sampler is not None:
+            sources, targets = self.sampler(sources, targets, epoch=epoch, examples=examples)
+        return pair_batch(sources, targets, task=self.datasets[0].task)
 
 
 class PackedBatches:

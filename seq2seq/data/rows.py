@@ -32,6 +32,10 @@ class Flat:
         """Rows that are arrays of their own; at least one."""
         return Flat(np.concatenate(rows), np.fromiter(map(len, rows), np.int64, len(rows)))
 
+    def rows(self) -> list[Row]:
+        """The inverse of `of`, as views."""
+        return np.split(self.ids, np.cumsum(self.lengths)[:-1])
+
 
 class Rows:
     """Rows of ids: views into a few long arrays.

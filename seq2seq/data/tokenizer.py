@@ -96,6 +96,19 @@ class SentencePieceTokenizer:
         encode = self._pieces.encode
         return [encode(text) for text in texts]
 
+    def sample(self, text: str, *, alpha: float, nbest: int, seed: int) -> list[int]:
+        """Ids of one text in pieces drawn at random; see `data/subword_sampling.py`.
+
+        Args:
+            text: the text.
+            alpha: unigram: exponent of the probabilities; BPE: probability of leaving out a merge.
+            nbest: unigram: how many segmentations to draw from; -1: all.
+            seed: below 2**31; equal ones make equal draws. It sets SentencePiece's one generator.
+        """
+        sentencepiece.set_random_generator_seed(seed)
+        ids: list[int] = self._pieces.encode(text, enable_sampling=True, alpha=alpha, nbest_size=nbest)
+        return ids
+
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; special tokens, the unknown one too, are left out."""
         text: str = self._pieces.decode([int(token) for token in ids if token >= NUM_SPECIALS])

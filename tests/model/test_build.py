@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from seq2seq.config import ModelConfig, Positions, Task, TiedEmbeddings
+from seq2seq.configure import check, register_schemas
 from seq2seq.errors import ConfigError
 from seq2seq.model.build import build_model
 from seq2seq.model.transformer import EncoderDecoder, LanguageModel
@@ -106,3 +107,42 @@ def test_settings_reach_the_model() -> None:
     assert model.decoder.layers[0].residual.dropout.probability == 0.2
     assert model.embedding_scale == 4.0
     assert translation(TiedEmbeddings.all, scale_embeddings=False).embedding_scale == 1.0
+
+
+def multiplications(name: str, **changes: object) -> tuple[EncoderDecoder, int]:
+    """conf/model/NAME.yaml with a vocabulary of 200, and the multiplications of its layers' matrices for a token."""
+    register_schemas()
+    overrides = ["data.train=a", "data.valid=b", f"model={name}", *(f"model.{key}={to}" for key, to in changes.items())]
+    config = check("train", overrides).model
+    model = build_model(config, task=Task.translation, source_vocab_size=200, target_vocab_size=200)
+    assert isinstance(model, EncoderDecoder)
+    layers = (*model.encoder.layers, *model.decoder.layers)
+    return model, sum(weight.numel() for layer in layers for weight in layer.parameters() if weight.dim() == 2)
+
+
+def test_the_deep_encoder_costs_what_small_costs() -> None:
+    (small, cost), (deep, deep_cost) = multiplications("small"), multiplications("deep_encoder")
+    assert (len(deep.encoder.layers), len(deep.decoder.layers)) == (6, 1)
+    assert 0.95 < deep_cost / cost < 1.05
+    assert (
+        deep.encoder.layers[0].feed_forward.state_dict().keys()
+        == small.encoder.layers[0].feed_forward.state_dict().keys()
+    )
+
+
+@pytest.mark.parametrize("tied", TiedEmbeddings)
+@pytest.mark.parametrize(("encoder_layers", "decoder_layers"), [(6, 1), (5, 2), (1, 4)])
+def test_depths_and_ties_compose(tied: TiedEmbeddings, encoder_layers: int, decoder_layers: int) -> None:
+    """Every parameter learns, and translating step by step sees what training sees."""
+    changes = {"encoder_layers": encoder_layers, "decoder_layers": decoder_layers, "dim": 16, "num_heads": 2}
+    model, _ = multiplications("deep_encoder", tied_embeddings=tied.value, feed_forward_dim=20, **changes)
+    assert (len(model.encoder.layers), len(model.decoder.layers)) == (encoder_layers, decoder_layers)
+    model.eval()
+    source, target = torch.randint(4, 200, (2, 5)), torch.randint(4, 200, (2, 4))
+    logits = model(source, target)
+    logits.logsumexp(-1).sum().backward()  # type: ignore[no-untyped-call]
+    assert all(parameter.grad is not None and parameter.grad.any() for parameter in model.parameters())
+    state = model.start(source)
+    for position in range(4):
+        step = model.step(target[:, position : position + 1], state)
+        torch.testing.assert_close(step, logits[:, position], rtol=1e-4, atol=1e-5)
