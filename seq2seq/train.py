@@ -14,6 +14,7 @@ import os
 import shlex
 import shutil
 import sys
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -81,8 +82,39 @@ def run(config: Config) -> dict[str, Any]:
         return train_and_score(config, folder)
 
 
-def train_and_score(config: Config, folder: RunFolder) -> dict[str, Any]:
-    """`run`, in a folder that no other process writes to."""
+@dataclass(slots=True)
+class Assembly:
+    """A run put together: ready to train, at its start or where it stopped.
+
+    Attributes:
+        config: with a number for training.batch_tokens.
+        folder: the run folder.
+        prepared: the text.
+        trainer: owns the model.
+        scorer: of the validation and test text.
+        save: writes checkpoints of this run.
+        facts: what metrics.json says of it beside scores.
+    """
+
+    config: Config
+    folder: RunFolder
+    prepared: Prepared
+    trainer: Trainer
+    scorer: Scorer
+    save: Any
+    facts: dict[str, Any]
+
+    def log(self) -> MetricsLog:
+        """Where its figures go."""
+        return MetricsLog(
+            self.folder.metrics_lines,
+            tensorboard=self.folder.path / "tensorboard" if self.config.training.tensorboard else None,
+            step=self.trainer.position.step,
+        )
+
+
+def assembled(config: Config, folder: RunFolder) -> Assembly:
+    """Text, tokenizers and ids; model; training loop; from the folder's newest checkpoint where there is one."""
     device = resolve_device(config.device)
     dtype = resolve_precision(config.precision, device)
     threads = set_threads(config.training.threads)
@@ -146,36 +178,43 @@ def train_and_score(config: Config, folder: RunFolder) -> dict[str, Any]:
             )
     else:
         folder.metrics_lines.unlink(missing_ok=True)
-    log = MetricsLog(
-        folder.metrics_lines,
-        tensorboard=folder.path / "tensorboard" if config.training.tensorboard else None,
-        step=trainer.position.step,
-    )
-    try:
-        trainer.fit(log)
-    finally:
-        log.close()
-
-    average_newest(config, model, folder, trainer, scorer, save)
-    load_weights(model, read_weights(folder.best), origin=str(folder.best))
-    model.eval()
-    final = {
-        **scorer.final(model),
+    facts = {
         "corpus": prepared.corpus_name,
         "parameters": parameters,
-        "best_step": trainer.position.best_step,
-        "steps": trainer.position.step,
-        "training_seconds": round(trainer.position.seconds, 1),
         "precision": str(dtype).removeprefix("torch."),
         "device": device.type,
         "threads": threads,
         "versions": versions(),
     }
-    save(
+    return Assembly(config, folder, prepared, trainer, scorer, save, facts)
+
+
+def train_and_score(config: Config, folder: RunFolder) -> dict[str, Any]:
+    """`run`, in a folder that no other process writes to."""
+    parts = assembled(config, folder)
+    config, trainer, scorer = parts.config, parts.trainer, parts.scorer
+    model = trainer.model
+    log = parts.log()
+    try:
+        trainer.fit(log)
+    finally:
+        log.close()
+
+    average_newest(config, model, folder, trainer, scorer, parts.save)
+    load_weights(model, read_weights(folder.best), origin=str(folder.best))
+    model.eval()
+    final = {
+        **scorer.final(model),
+        **parts.facts,
+        "best_step": trainer.position.best_step,
+        "steps": trainer.position.step,
+        "training_seconds": round(trainer.position.seconds, 1),
+    }
+    parts.save(
         folder.best,
         model=model,
         metrics={"step": trainer.position.best_step, **final},
-        card=model_card(config, corpus=prepared.corpus_name, parameters=parameters, metrics=final),
+        card=model_card(config, corpus=parts.prepared.corpus_name, parameters=parts.facts["parameters"], metrics=final),
     )
     try:
         write_json(folder.metrics, final)

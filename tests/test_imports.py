@@ -20,7 +20,8 @@ LEVELS = [
     {"translator"},
     {"scoring", "model_card"},
     {"planning"},
-    {"train", "evaluate", "cli", "__init__"},
+    {"train", "evaluate"},
+    {"cli", "__init__"},
 ]
 """Folders and files of the package; each may import those of the levels above it in this list."""
 LEVEL = {name: level for level, names in enumerate(LEVELS) for name in names}

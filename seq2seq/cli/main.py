@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from seq2seq import __version__
-from seq2seq.cli import average, back_translate, distil, generate, plan, predict
+from seq2seq.cli import average, back_translate, distil, generate, plan, predict, verify_resume
 from seq2seq.cli import translate as translation
 from seq2seq.cli.options import Parser
 from seq2seq.cli.streams import guarded
@@ -16,14 +16,15 @@ COMMANDS = {
     "plan": (plan, "what a training run will take: memory, time, cost; before it starts"),
     "distil": (distil, "a corpus of a model's own translations, to train a smaller one on"),
     "back-translate": (back_translate, "training pairs from text of the target language alone"),
+    "verify-resume": (verify_resume, "whether a stopped run goes on exactly, on your settings and machine"),
     "average": (average, "the mean of several checkpoints' weights"),
 }
 
 DESCRIPTION = """\
 Plan a run, and use a trained model. (python -m seq2seq.train trains, python -m seq2seq.evaluate scores.)
 
-plan takes the words of a training run; every other command takes its configuration from the checkpoint folder, and
-nothing outside that is needed."""
+plan and verify-resume take the words of a training run; every other command takes its configuration from the
+checkpoint folder, and nothing outside that is needed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
