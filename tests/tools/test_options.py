@@ -1,11 +1,25 @@
 """The table of options says what the runs' own metrics say."""
 
 import json
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from seq2seq.configure import check, register_schemas
+
 TOOL = Path(__file__).resolve().parents[2] / "tools" / "benchmarks" / "options.py"
+
+
+OPTIONS: dict[str, list[str]] = runpy.run_path(str(TOOL))["OPTIONS"]
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_is_one_of_the_recipe(name: str) -> None:
+    register_schemas()
+    check("train", ["+recipe=multi30k", "data.dir=data", *OPTIONS[name]])
 
 
 def finished(folder: Path, bleu: float) -> None:

@@ -28,10 +28,11 @@ OPTIONS: dict[str, list[str]] = {
     "ema": ["training.ema_decay=0.998"],
     "averaging": ["training.average_checkpoints=5", "training.keep_checkpoints=4", "training.save_every=100"],
     "r-drop": ["training.r_drop=1.0"],
-    "subword sampling": ["data.subword_sampling=0.2"],
+    "subword sampling": ["data.subword_sampling=both"],
     "untied": ["model.tied_embeddings=none"],
     "deep encoder": ["model=deep_encoder"],
     "bpe": ["tokenizer.kind=bpe"],
+    "bpe dropout": ["tokenizer.kind=bpe", "data.subword_sampling=both"],
 }
 """What an option changes in the recipe."""
 
@@ -48,7 +49,7 @@ def parse() -> tuple[argparse.Namespace, list[str]]:
     words = sys.argv[1:]
     end = words.index("--") if "--" in words else len(words)
     options = parser.parse_args(words[:end])
-    if not options.table and not (options.data / "train.en").exists():
+    if not options.table and not any((options.data / name).exists() for name in ("train.en", "train.en.gz")):
         parser.error(f"--data ({options.data}) has no train.en; name the folder of Multi30k.")
     return options, words[end + 1 :]
 
