@@ -265,7 +265,7 @@ def test_measured_batch_tokens_are_measured_once(
     auto = arguments(corpus, tmp_path / "auto", *more, "training.batch_tokens=auto")
     train(*auto, "training.steps=3")
     said = capsys.readouterr().err
-    assert "training.batch_tokens=auto: 1,024, the fastest size (" in said
+    assert "training.batch_tokens=auto: 1,024, the only size that was tried and fits (" in said
     stored = json.loads((tmp_path / "auto" / "last" / "config.json").read_text())["config"]
     assert stored["training"]["batch_tokens"] == 1024
 

@@ -123,6 +123,8 @@ def does_not_fit(memory_limit: int | None) -> str:
 def reason(found: Survey) -> str:
     """Why a size was chosen, as part of a sentence."""
     chosen, fastest = found.chosen(), found.fastest()
+    if len(found.fitting) == 1:
+        return f"the only size that was tried and fits ({chosen.rate:,.0f} target tokens/s)"
     if chosen is fastest:
         return f"the fastest size ({chosen.rate:,.0f} target tokens/s)"
     return (
@@ -138,7 +140,9 @@ def survey_of(probe: Probe, *, known: Trial | None = None, bisect: int = 0) -> S
         if known is not None and known.batch_tokens == batch_tokens:
             return known
         peak = probe.peak_memory(batch_tokens)
-        speed = probe.speed(batch_tokens, steps=STEPS, seconds=STEP_SECONDS) if peak is not None else None
+        speed = None
+        if peak is not None:  # the worst batches were a warm-up already
+            speed = probe.speed(batch_tokens, steps=STEPS, seconds=STEP_SECONDS, warm_up=1)
         return Trial(batch_tokens, peak if speed else None, speed)
 
     _, shape = probe.epoch(FIRST)

@@ -69,6 +69,7 @@ class Probe(AbstractContextManager["Probe"]):
         self.memory_limit = memory_limit or (None if free is None else int(HEADROOM * free))
         self.optimizer_bytes = 0
         self._process: subprocess.Popen[bytes] | None = None
+        self._has_stepped = False
         self._model: Model | None = None
         self._shapes: dict[int, tuple[EpochPlan, EpochShape]] = {}
 
@@ -95,13 +96,17 @@ class Probe(AbstractContextManager["Probe"]):
         plan, shape = self.epoch(batch_tokens)
         # Gradients of one micro-batch are there while the next one is worked on.
         worst = [[plan[position]] * min(self.config.training.accumulation, 2) for position in shape.worst()]
-        done = self._ask(Request(warm_up=worst * 2, timed=[], seconds=0, at_least=0))  # the first makes the state
+        if not self._has_stepped:
+            worst.append(worst[0])  # a process's first step has no state of the optimiser yet
+        done = self._ask(Request(warm_up=worst, timed=[], seconds=0, at_least=0))
         if done is None or (self.memory_limit is not None and done.peak_memory > self.memory_limit):
             return None
         self.optimizer_bytes = done.optimizer_bytes
         return done.peak_memory
 
-    def speed(self, batch_tokens: int, *, steps: int = 20, seconds: float, at_least: int = 3) -> Speed | None:
+    def speed(
+        self, batch_tokens: int, *, steps: int = 20, seconds: float, at_least: int = 3, warm_up: int = WARM_UP_STEPS
+    ) -> Speed | None:
         """Time steps of the first epoch; None when one did not fit into memory.
 
         Args:
@@ -109,17 +114,18 @@ class Probe(AbstractContextManager["Probe"]):
             steps: to be timed.
             seconds: end sooner when they have taken as long as this.
             at_least: but not before this many.
+            warm_up: steps before them that are not timed.
         """
         plan, shape = self.epoch(batch_tokens)
         accumulation = self.config.training.accumulation
         made: list[Step] = []
         making: list[float] = []
-        for number in range(WARM_UP_STEPS + steps):
+        for number in range(warm_up + steps):
             start = time.perf_counter()
             first = number * accumulation
             made.append([plan[position % len(plan)] for position in range(first, first + accumulation)])
             making.append(time.perf_counter() - start)
-        done = self._ask(Request(made[:WARM_UP_STEPS], made[WARM_UP_STEPS:], seconds, at_least))
+        done = self._ask(Request(made[:warm_up], made[warm_up:], seconds, at_least))
         if done is None:
             return None
         self.optimizer_bytes = done.optimizer_bytes
@@ -174,7 +180,10 @@ class Probe(AbstractContextManager["Probe"]):
         """The answer to a request, in a new process when the last one has ended; None when memory was too small."""
         self._started()
         answer = self._exchange(request)
-        return answer if isinstance(answer, Done) else None
+        if not isinstance(answer, Done):
+            return None
+        self._has_stepped = True
+        return answer
 
     def _exchange(self, question: Any) -> Any:
         process = self._process
@@ -194,7 +203,7 @@ class Probe(AbstractContextManager["Probe"]):
         return answer
 
     def _end(self) -> None:
-        process, self._process = self._process, None
+        process, self._process, self._has_stepped = self._process, None, False
         if process is None:
             return
         assert process.stdin is not None and process.stdout is not None

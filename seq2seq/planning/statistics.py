@@ -88,9 +88,11 @@ class EpochShape:
         return 1 - self.tokens / int((self.rows * self.lengths).sum())
 
     def worst(self) -> list[int]:
-        """Positions of the batches that need most memory: the most padded tokens, and the longest rows."""
+        """Positions of the batches that need most memory: the most padded tokens, then the longest rows if others."""
         most = int((self.rows * self.lengths).argmax())
-        return sorted({most, int(np.lexsort((self.rows, self.longest))[-1])})
+        longest = int(np.lexsort((self.rows, self.longest))[-1])
+        alike = self.rows[most] == self.rows[longest] and self.lengths[most] == self.lengths[longest]
+        return [most] if alike else [most, longest]
 
 
 def lengths_of(tokens: npt.NDArray[np.int32]) -> Lengths:
