@@ -6,12 +6,12 @@ growing once the device is busy.
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 import torch
 
-from seq2seq.config import Config
+from seq2seq.config import Config, Task
 from seq2seq.data.prepare import Prepared
 from seq2seq.errors import TrainingError
 from seq2seq.planning.probe import Probe, Speed
@@ -111,7 +111,7 @@ def measured_batch_tokens(
         assert chosen.peak_memory is not None
         limit = "" if probe.memory_limit is None else f" of {probe.memory_limit / 2**30:.2f} GiB"
         memory = f"its worst batch needs {chosen.peak_memory / 2**30:.2f} GiB{limit}"
-        return chosen.batch_tokens, f"{reason(found)}; {memory}; {found.end.value}"
+        return chosen.batch_tokens, f"{reason(found, unit_of(config.task))}; {memory}; {found.end.value}"
 
 
 def does_not_fit(memory_limit: int | None) -> str:
@@ -120,15 +120,20 @@ def does_not_fit(memory_limit: int | None) -> str:
     return f"No batch fits into {limit}, not even one of {SMALLEST} tokens; choose a smaller model, or free memory."
 
 
-def reason(found: Survey) -> str:
-    """Why a size was chosen, as part of a sentence."""
+def unit_of(task: Task) -> str:
+    """What is predicted."""
+    return "target tokens" if task in (Task.translation, Task.language_modelling) else "labels"
+
+
+def reason(found: Survey, unit: str) -> str:
+    """Why a size was chosen, as part of a sentence; unit: of what is predicted."""
     chosen, fastest = found.chosen(), found.fastest()
     if len(found.fitting) == 1:
-        return f"the only size that was tried and fits ({chosen.rate:,.0f} target tokens/s)"
+        return f"the only size that was tried and fits ({chosen.rate:,.0f} {unit}/s)"
     if chosen is fastest:
-        return f"the fastest size ({chosen.rate:,.0f} target tokens/s)"
+        return f"the fastest size ({chosen.rate:,.0f} {unit}/s)"
     return (
-        f"the smallest size with {AS_FAST:.0%} of the best throughput ({chosen.rate:,.0f} target tokens/s; "
+        f"the smallest size with {AS_FAST:.0%} of the best throughput ({chosen.rate:,.0f} {unit}/s; "
         f"{fastest.batch_tokens:,} has {fastest.rate:,.0f})"
     )
 
@@ -136,23 +141,28 @@ def reason(found: Survey) -> str:
 def survey_of(probe: Probe, *, known: Trial | None = None, bisect: int = 0) -> Survey:
     """`survey` with real steps; what is known already is not measured again."""
 
+    def speed(batch_tokens: int) -> Speed | None:  # the worst batches were a warm-up already
+        return probe.speed(batch_tokens, steps=STEPS, seconds=STEP_SECONDS, warm_up=1)
+
     def measure(batch_tokens: int) -> Trial:
         if known is not None and known.batch_tokens == batch_tokens:
             return known
         peak = probe.peak_memory(batch_tokens)
-        speed = None
-        if peak is not None:  # the worst batches were a warm-up already
-            speed = probe.speed(batch_tokens, steps=STEPS, seconds=STEP_SECONDS, warm_up=1)
-        return Trial(batch_tokens, peak if speed else None, speed)
+        measured = speed(batch_tokens) if peak is not None else None
+        return Trial(batch_tokens, peak if measured else None, measured)
+
+    def fits(batch_tokens: int) -> bool:
+        return probe.peak_memory(batch_tokens) is not None
 
     _, shape = probe.epoch(FIRST)
     most = int((shape.rows * shape.longest).sum()) // BATCHES
-    return survey(measure, lambda size: probe.peak_memory(size) is not None, most=most, seconds=SECONDS, bisect=bisect)
+    return survey(measure, fits, speed, most=most, seconds=SECONDS, bisect=bisect)
 
 
 def survey(
     measure: Callable[[int], Trial],
     fits: Callable[[int], bool],
+    again: Callable[[int], Speed | None],
     *,
     most: int,
     seconds: float,
@@ -164,8 +174,9 @@ def survey(
     Args:
         measure: runs a size.
         fits: runs a size, for its memory only.
+        again: runs a size that fits, for its speed only.
         most: the largest size that the corpus has use for.
-        seconds: no size is begun that would end after this, as far as can be told from the one before.
+        seconds: no larger size is begun that would end after this, as far as can be told from the one before.
         clock: tells seconds.
         bisect: times that the gap between the last size that fits and the first that does not is halved.
     """
@@ -182,7 +193,18 @@ def survey(
     largest = max(trial.batch_tokens for trial in trials if trial.speed is not None)
     if end is End.memory:
         largest = _bisect(fits, largest, too_large, bisect)
+    if len(trials) > 1:  # a machine may have had other work during one of them
+        for index, trial in enumerate(trials):
+            if clock() - started < seconds:
+                trials[index] = _faster(trial, again(trial.batch_tokens))
     return Survey(trials, end, largest)
+
+
+def _faster(trial: Trial, speed: Speed | None) -> Trial:
+    """The trial with the better of its own and another measurement."""
+    if trial.speed is None or speed is None or speed.tokens_per_second <= trial.rate:
+        return trial
+    return replace(trial, speed=speed)
 
 
 def _double(

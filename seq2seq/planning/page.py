@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from seq2seq.config import AUTO, Task
-from seq2seq.planning.budget import does_not_fit, reason
+from seq2seq.planning.budget import does_not_fit, reason, unit_of
 from seq2seq.planning.parameters import HEAD
 from seq2seq.planning.plan import Plan
 from seq2seq.planning.statistics import Lengths
@@ -76,9 +76,10 @@ def _corpus(plan: Plan) -> Iterator[str]:
         for name, side in sides.items():
             yield _line(f"  {name}", _lengths(side))
     epoch = plan.epoch
+    batches = _many(epoch.batches, "micro-batch", "micro-batches")
     yield _line(
         "epoch",
-        f"{epoch.target_tokens:,} target tokens in {_many(epoch.batches, 'micro-batch', 'micro-batches')} of "
+        f"{epoch.target_tokens:,} {unit_of(plan.config.task)} in {batches} of "
         f"{training.token_budget:,} tokens, {epoch.padding:.1%} padding",
     )
 
@@ -96,7 +97,7 @@ def _measured(plan: Plan) -> Iterator[str]:
     micro = f" of {training.accumulation} micro-batches" if training.accumulation > 1 else ""
     yield _line(
         "speed",
-        f"{speed.tokens_per_second:,.0f} target tokens/s; {speed.step_seconds:.3f} s a step{micro}, "
+        f"{speed.tokens_per_second:,.0f} {unit_of(plan.config.task)}/s; {speed.step_seconds:.3f} s a step{micro}, "
         f"median of {speed.steps}",
     )
     yield _line("memory", f"{_size(plan.peak_memory)}{limit} in the worst batch ({rows:,} x {length:,} padded tokens)")
@@ -104,17 +105,17 @@ def _measured(plan: Plan) -> Iterator[str]:
 
 def _sizes(plan: Plan) -> Iterator[str]:
     survey = plan.survey
-    trials = survey.trials[-8:]
+    trials = plan.sizes[-8:]
     yield _line("BATCH SIZES", _columns(*(f"{trial.batch_tokens:,}" for trial in trials)) + "  tokens")
     rates = (f"{trial.rate:,.0f}" if trial.speed else "does not fit" for trial in trials)
-    yield _line("speed", _columns(*rates) + "  target tokens/s")
+    yield _line("speed", _columns(*rates) + f"  {unit_of(plan.config.task)}/s")
     peaks = (_size(trial.peak_memory) if trial.peak_memory else "-" for trial in trials)
     yield _line("memory", _columns(*peaks) + "  at most")
     if survey.largest is None:
         yield _line("largest that fits", does_not_fit(plan.memory_limit))
         return
     yield _line("largest that fits", f"{survey.largest:,} tokens of those tried; {survey.end.value}")
-    yield _line("auto would take", f"{survey.chosen().batch_tokens:,}: {reason(survey)}")
+    yield _line("auto would take", f"{survey.chosen().batch_tokens:,}: {reason(survey, unit_of(plan.config.task))}")
 
 
 def _ahead(plan: Plan, price_per_hour: float | None, currency: str) -> Iterator[str]:

@@ -79,6 +79,14 @@ class Plan:
     survey: Survey
     forecast: Forecast | None
 
+    @property
+    def sizes(self) -> list[Trial]:
+        """All sizes that were measured, the run's own among them, from small to large."""
+        tokens = self.config.training.token_budget
+        own = {tokens: Trial(tokens, self.peak_memory, self.speed)}
+        measured = own | {trial.batch_tokens: trial for trial in self.survey.trials}
+        return [measured[size] for size in sorted(measured)]
+
     def as_json(self) -> dict[str, Any]:
         """Plain JSON values: bytes, seconds, tokens; null where something is not known or does not fit."""
         training, there = self.config.training, self.there
@@ -113,7 +121,7 @@ class Plan:
             "speed": None if self.speed is None else asdict(self.speed),
             "peak_memory": self.peak_memory,
             "memory_limit": self.memory_limit,
-            "sizes": [asdict(trial) for trial in self.survey.trials],
+            "sizes": [asdict(trial) for trial in self.sizes],
             "sizes_end": self.survey.end.value,
             "largest_that_fits": self.survey.largest,
             "auto": self.survey.chosen().batch_tokens if self.survey.largest else None,
