@@ -140,9 +140,10 @@ class Stepper:
         start = time.perf_counter()
         self.steps += 1
         on_device = [batch.to(self.device) for batch in micro_batches]
-        self.step(on_device, rate=learning_rate(self.settings, step=self.steps, progress=0.0), sums=sums)
+        rate = learning_rate(self.settings, step=self.steps, progress=0.0)
+        result = self.step(on_device, rate=rate, sums=sums)
         if self.average is not None:
-            self.average.update(weights_of(self.model), step=self.steps)
+            self.average.update(weights_of(self.model), step=self.steps, skipped=result.skipped)
         synchronize(self.device)
         return time.perf_counter() - start
 
