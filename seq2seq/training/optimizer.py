@@ -4,9 +4,10 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from seq2seq.config import OptimizerKind, TrainingConfig
-from seq2seq.errors import CheckpointError
+from seq2seq.errors import CheckpointError, ConfigError
 from seq2seq.model.positions import Learned
 from seq2seq.training.muon import Muon, matrices_of
 
@@ -15,10 +16,18 @@ def build_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Opt
     """The optimiser of all parameters of a model.
 
     Weight decay is for the matrices of the layers: norms, biases and embeddings are left alone.
+
+    Raises:
+        ConfigError: Muon is to have matrices of which each process holds a part.
     """
     if config.optimizer is OptimizerKind.adamw:
         return _adamw(config, model, list(model.parameters()))
     matrices = matrices_of(model)
+    if any(isinstance(matrix, DTensor) for matrix in matrices):
+        raise ConfigError(
+            "training.optimizer=muon needs every matrix whole in every process, and sharded training cuts them; set "
+            "training.optimizer=adamw, or train without sharding."
+        )
     return Muon(
         matrices,
         _adamw(config, model, [parameter for parameter in model.parameters() if parameter not in matrices]),

@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -6,8 +7,11 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from seq2seq.config import FeedForward, ModelConfig, OptimizerKind, Positions, Task, TiedEmbeddings, TrainingConfig
+from seq2seq.errors import ConfigError
 from seq2seq.model.build import build_model
 from seq2seq.training import muon
 from seq2seq.training.muon import SMALLEST, Coefficients, Muon, matrices_of, minimax, orthogonalised
@@ -283,3 +287,15 @@ def test_torchs_own_state_dict_goes_on_too() -> None:
     steps(cut, second, range(2, 4))
     for one, other in zip(whole.parameters(), cut.parameters(), strict=True):
         assert torch.equal(one, other)
+
+
+def test_matrices_in_parts_are_refused(tmp_path: Path) -> None:
+    model = model_of()
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/meeting", rank=0, world_size=1)
+    try:
+        fully_shard(model, mesh=init_device_mesh("cpu", (1,)))
+        with pytest.raises(ConfigError, match="training.optimizer=muon needs every matrix whole in every process"):
+            build_optimizer(TrainingConfig(optimizer=OptimizerKind.muon), model)
+        build_optimizer(TrainingConfig(), model)
+    finally:
+        torch.distributed.destroy_process_group()
