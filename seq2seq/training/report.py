@@ -18,7 +18,7 @@ console = Console(stderr=True, highlight=False, soft_wrap=True)
 def show_notice(notice: str | None) -> None:
     """Box what the user must know about the text; nothing when all is as asked."""
     if notice:
-        console.print(Panel(notice, title="NOT THE CORPUS THAT WAS ASKED FOR", style="bold red"))
+        Console(stderr=True).print(Panel(notice, title="NOT THE CORPUS THAT WAS ASKED FOR", style="bold red"))
 
 
 class MetricsLog:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.training import report
-from seq2seq.training.report import MetricsLog, Progress, duration
+from seq2seq.training.report import MetricsLog, Progress, duration, show_notice
 
 
 class Terminal(io.StringIO):
@@ -118,3 +118,13 @@ def test_on_a_terminal_one_line_is_rewritten(monkeypatch: pytest.MonkeyPatch, cl
 )
 def test_duration(seconds: float, text: str) -> None:
     assert duration(seconds) == text
+
+
+def test_a_notice_is_boxed_word_for_word(capsys: pytest.CaptureFixture[str]) -> None:
+    show_notice(None)
+    assert capsys.readouterr().err == ""
+    words = [f"word{number}" for number in range(60)]
+    show_notice(" ".join(words))
+    box = capsys.readouterr().err
+    assert "NOT THE CORPUS THAT WAS ASKED FOR" in box
+    assert box.replace("│", " ").split()[-len(words) - 1 : -1] == words
