@@ -4,7 +4,6 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.distributed.tensor import DTensor
 
 from seq2seq.config import OptimizerKind, TrainingConfig
 from seq2seq.errors import CheckpointError, ConfigError
@@ -22,6 +21,8 @@ def build_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Opt
     """
     if config.optimizer is OptimizerKind.adamw:
         return _adamw(config, model, list(model.parameters()))
+    from torch.distributed.tensor import DTensor  # half a second that runs of AdamW need not wait
+
     matrices = matrices_of(model)
     if any(isinstance(matrix, DTensor) for matrix in matrices):
         raise ConfigError(
