@@ -38,6 +38,12 @@ class TrainingState:
     tensors: dict[str, Tensor]
     values: dict[str, Any]
 
+    def group(self, name: str) -> dict[str, Tensor]:
+        """The tensors whose names begin with `name/`, without it."""
+        return {
+            key.removeprefix(f"{name}/"): value for key, value in self.tensors.items() if key.startswith(f"{name}/")
+        }
+
 
 @dataclasses.dataclass(slots=True)
 class Checkpoint:

@@ -86,8 +86,8 @@ def autocast(device: torch.device, dtype: torch.dtype) -> contextlib.AbstractCon
     return torch.autocast(device.type, dtype=dtype)
 
 
-OUT_OF_MEMORY = ("can't allocate memory", "not enough memory", "out of memory", "bad_alloc")
-"""What allocators that raise a plain RuntimeError say: torch's on CPUs (Linux; Windows), its MPS one, C++."""
+OUT_OF_MEMORY = ("can't allocate memory", "Cannot allocate memory", "not enough memory", "out of memory", "bad_alloc")
+"""What allocators that raise a plain RuntimeError say: torch's on CPUs, the system, torch's on MPS, C++."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:

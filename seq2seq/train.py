@@ -8,6 +8,7 @@ import signal
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C during the seconds that torch takes to load: no traceback
 
+import contextlib
 import errno
 import json
 import os
@@ -30,15 +31,18 @@ from seq2seq.checkpoint import (
     load_weights,
     read_weights,
     save_checkpoint,
+    training_values,
+    verify,
     versions,
     weights_of,
 )
 from seq2seq.config import AUTO, Config, Precision, Resume, Task
 from seq2seq.configure import checked, conf_dir, fail, hydra_flags, names_a_text, recipes, register_schemas, run_config
+from seq2seq.data.changes import describe_change
 from seq2seq.data.prepare import Prepared, prepare
 from seq2seq.data.tokenizer import Tokenizers
-from seq2seq.device import DTYPES, resolve_device, resolve_precision, set_threads
-from seq2seq.errors import ConfigError, Seq2SeqError, TrainingError
+from seq2seq.device import DTYPES, is_out_of_memory, resolve_device, resolve_precision, set_threads
+from seq2seq.errors import CheckpointError, ConfigError, Seq2SeqError, TrainingError
 from seq2seq.files import write_json
 from seq2seq.memory import keep_freed_memory
 from seq2seq.model.build import build_model
@@ -49,7 +53,7 @@ from seq2seq.training.averaging import mean_weights
 from seq2seq.training.curves import draw_curves
 from seq2seq.training.distillation import load_teacher
 from seq2seq.training.interrupts import Interrupted, StopAtOnce
-from seq2seq.training.loop import Trainer, is_better
+from seq2seq.training.loop import SaveCheckpoint, Trainer, is_better
 from seq2seq.training.report import MetricsLog, duration, show_notice
 from seq2seq.training.run_folder import RunFolder, changed_settings
 
@@ -101,7 +105,7 @@ class Assembly:
     prepared: Prepared
     trainer: Trainer
     scorer: Scorer
-    save: Any
+    save: SaveCheckpoint
     facts: dict[str, Any]
 
     def log(self) -> MetricsLog:
@@ -131,6 +135,8 @@ def assembled(config: Config, folder: RunFolder) -> Assembly:
     tokenizers = Tokenizers.load(resumed) if resumed else teacher.tokenizers if teacher else None
     prepared = prepare(config, tokenizers=tokenizers)
     report_text(prepared)
+    if resumed is not None and state is not None:
+        check_text(state.values["text"], config, prepared, origin=resumed)
     if config.training.batch_tokens == AUTO:
         config = with_measured_batch_tokens(config, prepared, resumed, device=device, dtype=dtype)
     keep_freed_memory()
@@ -164,11 +170,12 @@ def assembled(config: Config, folder: RunFolder) -> Assembly:
         folder=folder,
         save=save,
         dtype=dtype,
-        text=" ".join(source.fingerprint for source in prepared.corpus.train),
+        text=[source.fingerprint for source in prepared.corpus.train],
         teacher=teacher,
     )
     if resumed is not None and state is not None:
         trainer.load_state(state, read_weights(resumed), origin=str(resumed))
+        mend_best(folder, trainer, save)
         folder.truncate_metrics(trainer.position.step)
         say(f"going on from step {trainer.position.step:,} of {resumed}")
         if config.training.steps is not None and config.training.steps < trainer.position.step:
@@ -201,6 +208,7 @@ def train_and_score(config: Config, folder: RunFolder) -> dict[str, Any]:
         log.close()
 
     average_newest(config, model, folder, trainer, scorer, parts.save)
+    verify(folder.best)
     load_weights(model, read_weights(folder.best), origin=str(folder.best))
     model.eval()
     final = {
@@ -261,6 +269,47 @@ def checkpoint_to_go_on_from(folder: RunFolder, config: Config) -> Path | None:
         shutil.rmtree(aside, ignore_errors=True)
         os.rename(folder.last, aside)
     return newest
+
+
+def mend_best(folder: RunFolder, trainer: Trainer, save: SaveCheckpoint) -> None:
+    """Make a best/ that is damaged or missing again, from a state of its step; else the next validation makes one."""
+    position = trainer.position
+    if position.best is None:
+        return
+    try:
+        verify(folder.best)
+        return
+    except CheckpointError as error:
+        reason = str(error)
+    for state in (folder.last, *folder.kept()):
+        with contextlib.suppress(CheckpointError):
+            if training_values(state)["step"] == position.best_step:
+                verify(state)
+                averaged = load_training_state(state).group("average")
+                weights = averaged or read_weights(state)
+                metrics = {"step": position.best_step, "valid": position.best}
+                save(folder.best, model=trainer.model, weights=weights, metrics=metrics)
+                say(f"warning: {reason} It is made again from {state}.")
+                return
+    say(f"warning: {reason} It is lost, and the next validation takes its place.")
+    shutil.rmtree(folder.best, ignore_errors=True)
+    position.best, position.best_step, position.validated_step = None, 0, 0
+
+
+def check_text(before: list[str] | str, config: Config, prepared: Prepared, *, origin: Path) -> None:
+    """Refuse to go on with a training text that is not the one a run began with.
+
+    Raises:
+        TrainingError: says what has changed.
+    """
+    if isinstance(before, str):  # how a run of an older version noted it
+        now = [source.fingerprint for source in prepared.corpus.train]
+        before = now if before == " ".join(now) else before.split(" ")
+    if change := describe_change(before, config, prepared):
+        raise TrainingError(
+            f"{origin}: the training text has changed since this run began: {change}. Bring the old text back to go "
+            "on, or choose another run_dir to start anew."
+        )
 
 
 def with_measured_batch_tokens(
@@ -347,6 +396,13 @@ def _hydra_main(composed: DictConfig) -> None:
             raise
         reason = f"{error.filename or 'run_dir'}: {error.strerror}. What was saved is whole; make room or mend the "
         sys.exit(fail(PROGRAM, TrainingError(f"{reason}permissions, then start the same command again.")))
+    except (RuntimeError, MemoryError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = (
+            "There is not enough memory for the model and its optimiser, or to validate; what was saved is whole. Use "
+        )
+        sys.exit(fail(PROGRAM, TrainingError(f"{reason}a smaller model or a lower decoding.batch_tokens.")))
     except (Interrupted, KeyboardInterrupt) as stop:  # the latter: a second Ctrl-C, which does not wait
         again = shlex.join(["python", "-m", "seq2seq.train", *sys.argv[1:]])
         reason = str(stop) or "stopped at once"

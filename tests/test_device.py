@@ -134,5 +134,6 @@ def test_other_mistakes_are_no_lack_of_memory() -> None:
     assert is_out_of_memory(MemoryError())
     assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
     assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"))
+    assert is_out_of_memory(RuntimeError("unable to mmap 591040 bytes from file <x>: Cannot allocate memory (12)"))
     assert not is_out_of_memory(RuntimeError("mat1 and mat2 shapes cannot be multiplied (2x3 and 4x5)"))
     assert not is_out_of_memory(ValueError("can't allocate memory"))

@@ -77,8 +77,7 @@ def prepare(config: Config, *, tokenizers: Tokenizers | None = None) -> Prepared
         valid = encode_text(corpus.valid, config, tokenizers)
         test = encode_text(corpus.test, config, tokenizers) if corpus.test is not None else None
         return Prepared(corpus, tokenizers, stream, valid, test, None)
-    ratio = config.data.max_length_ratio if task is Task.translation else None
-    rules = Filter(max_length=config.data.max_length, max_length_ratio=ratio)
+    rules = training_filter(config)
     train = [
         token_dataset(source, tokenizers, task=task, folder=folder, filter=rules, workers=workers)
         for source in corpus.train
@@ -95,6 +94,12 @@ def prepare(config: Config, *, tokenizers: Tokenizers | None = None) -> Prepared
         None if corpus.test is None else encode_text(corpus.test, config, tokenizers),
         drops,
     )
+
+
+def training_filter(config: Config) -> Filter:
+    """The rules by which training pairs are left out."""
+    ratio = config.data.max_length_ratio if config.task is Task.translation else None
+    return Filter(max_length=config.data.max_length, max_length_ratio=ratio)
 
 
 def encode_text(source: TextSource, config: Config, tokenizers: Tokenizers) -> TokenDataset | TokenStream:

@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
@@ -114,7 +114,7 @@ class Trainer:
         folder: the run folder.
         save: writes a checkpoint.
         dtype: of the matrix products.
-        text: fingerprint of the training text: a run does not go on with another one.
+        text: fingerprints of the training texts, saved: a run does not go on with others.
         teacher: a model to learn from beside the text; nor does a run go on with another one of these.
     """
 
@@ -129,10 +129,10 @@ class Trainer:
         folder: RunFolder,
         save: SaveCheckpoint,
         dtype: torch.dtype,
-        text: str = "",
+        text: Sequence[str] = (),
         teacher: Teacher | None = None,
     ) -> None:
-        self.text, self.teacher = text, teacher
+        self.text, self.teacher = list(text), teacher
         self.config, self.settings = config, config.training
         self.model, self.batches, self.validate, self.watch = model, batches, validate, watch
         self.folder, self.save, self.dtype = folder, save, dtype
@@ -181,13 +181,8 @@ class Trainer:
 
         Raises:
             CheckpointError: it belongs to another model.
-            TrainingError: it belongs to another training text or another teacher.
+            TrainingError: it belongs to another teacher.
         """
-        if state.values["text"] != self.text:
-            raise TrainingError(
-                f"{origin}: the training text has changed since this checkpoint was written; bring the old text back "
-                "to go on, or choose another run_dir to start anew."
-            )
         if state.values.get("teacher") != (self.teacher.fingerprint if self.teacher else None):
             raise TrainingError(
                 f"{origin}: training.teacher ({self.settings.teacher}) is not the model that this run began with; name "
@@ -207,15 +202,11 @@ class Trainer:
     def _load_learned(self, state: TrainingState, weights: dict[str, Tensor], *, origin: str) -> None:
         """What the steps have made: weights, optimiser moments, the average, the loss scale of float16."""
         load_weights(self.model, weights, origin=origin)
-        groups: dict[str, dict[str, Tensor]] = {"optimizer": {}, "average": {}, "random": {}}
-        for name, tensor in state.tensors.items():
-            group, _, rest = name.partition("/")
-            groups[group][rest] = tensor
         self.optimizer.state.clear()
-        if groups["optimizer"]:
-            load_optimizer_tensors(self.optimizer, self.model, groups["optimizer"], origin=origin)
+        if moments := state.group("optimizer"):
+            load_optimizer_tensors(self.optimizer, self.model, moments, origin=origin)
         if self.average is not None:
-            self.average.weights = {name: tensor.to(self.device) for name, tensor in groups["average"].items()}
+            self.average.weights = {name: tensor.to(self.device) for name, tensor in state.group("average").items()}
         self.step.scaler.load_state_dict(state.values["scaler"])
 
     # ----------------------------------------------------------------- loop
