@@ -158,6 +158,13 @@ class Precision(str, Enum):
     float16 = "float16"
 
 
+class Parallel(str, Enum):
+    """What each of several processes (ranks) holds; one process holds everything."""
+
+    ddp = "ddp"  # the whole model and optimiser
+    fsdp = "fsdp"  # its share of weights, gradients and optimiser: for models that fill the memory of one GPU
+
+
 class Resume(str, Enum):
     """What to do with a run folder that already holds a run."""
 
@@ -370,7 +377,9 @@ class TrainingConfig:
     """Padded tokens of the longer side in one micro-batch, where a longer pair is alone; a language model's tokens.
     auto measures sizes at the start of a run and takes one that fits into memory and is fast: planning/budget.py."""
     accumulation: int = number(1, at_least=1)
-    """Micro-batches an optimiser step; the loss is divided by the global number of target tokens."""
+    """Micro-batches an optimiser step, for each rank; the loss is divided by the global number of target tokens."""
+    parallel: Parallel = Parallel.ddp
+    """What each rank holds when torchrun starts several; without effect on one process. See recipes/scaling.md."""
     learning_rate: float = number(1e-3, above=0)
     """Learning rate that warm-up rises to and the schedule falls from; training/schedule.py has the formulas."""
     schedule: Schedule = Schedule.inverse_sqrt
@@ -432,7 +441,7 @@ class TrainingConfig:
     """Steps between lines in metrics.jsonl."""
     resume: Resume = Resume.auto
     threads: int | None = number(None, at_least=1)
-    """CPU threads; null uses every core this process may use."""
+    """CPU threads of each rank; null uses every core this process may use, or a rank's share of them."""
     sample_lines: int = number(5, at_least=0)
     """Source / reference / translation triples shown at the end."""
     tensorboard: bool = True

@@ -17,6 +17,7 @@ from seq2seq.data.token_cache import TokenDataset, TokenStream
 from seq2seq.device import autocast
 from seq2seq.evaluation.loss import TotalLoss
 from seq2seq.evaluation.scores import bleu, chrf
+from seq2seq.training.distributed import Ranks
 from seq2seq.training.loss import features_of, linear_cross_entropy
 from seq2seq.training.report import Progress, console
 from seq2seq.translator import Translator
@@ -53,50 +54,61 @@ def training_batches(config: Config, prepared: Prepared) -> PairBatches | Packed
     )
 
 
-def held_out_batches(config: Config, text: TokenDataset | TokenStream) -> Iterator[Batch]:
-    """Every token of a held-out text once, shortest sentences first."""
+def held_out_batches(
+    config: Config, text: TokenDataset | TokenStream, *, ranks: Ranks | None = None
+) -> Iterator[Batch]:
+    """Every token of a held-out text once, shortest sentences first; of several ranks each gets its share."""
     batches: PairBatches | PackedBatches
     if isinstance(text, TokenStream):
         batches = PackedBatches(text, context=config.model.max_length, batch_tokens=4096, seed=0, shuffle=False)
     else:
         batches = PairBatches([text], batch_tokens=4096, seed=0, shuffle=False)
     plan = batches.epoch(0)
-    return (plan[position] for position in range(len(plan)))
+    return (plan[position] for position in (ranks or Ranks()).share(range(len(plan))))
+
+
+BatchLoss = tuple[float, int, int | None]
+"""Nats, target tokens, and for labels how many were right."""
 
 
 @torch.no_grad()
-def loss_of(
+def losses_of(
     model: nn.Module,
     batches: Iterable[Batch],
     *,
-    characters: int = 0,
     dtype: torch.dtype = torch.float32,
     check: Callable[[], None] = lambda: None,
-) -> TotalLoss:
-    """Negative log-likelihood of a text, every target token counted once.
+) -> Iterator[BatchLoss]:
+    """Negative log-likelihood of each batch of a text.
 
     Args:
         model: any of the models; put into evaluation mode by the caller.
         batches: the text.
-        characters: of the target text, for the loss per character.
         dtype: of the matrix products.
         check: called before each batch; may raise to stop.
     """
     device = next(model.parameters()).device
     head: Any = model.head
-    total = TotalLoss(characters=characters)
     for batch in batches:
         check()
-        on_device = batch.to(device)
+        on_device, right = batch.to(device), None
         with autocast(device, dtype):
             features = features_of(model, on_device)
             _, nats = linear_cross_entropy(features, head.weight, head.bias, on_device.target_out)
             if batch.target_in is None:  # classification and tagging: few labels, so all logits are cheap
                 counted = on_device.target_out != IGNORE
-                right = head(features)[counted].argmax(dim=-1) == on_device.target_out[counted]
-                total.correct = (total.correct or 0) + int(right.sum())
-        total.nats += float(nats)
-        total.tokens += batch.num_tokens
+                right = int((head(features)[counted].argmax(dim=-1) == on_device.target_out[counted]).sum())
+        yield float(nats), batch.num_tokens, right
+
+
+def total_of(losses: Iterable[BatchLoss], *, characters: int = 0) -> TotalLoss:
+    """The losses of a text's batches together; characters are those of the target text."""
+    total = TotalLoss(characters=characters)
+    for nats, tokens, right in losses:
+        total.nats += nats
+        total.tokens += tokens
+        if right is not None:
+            total.correct = (total.correct or 0) + right
     return total
 
 
@@ -115,10 +127,11 @@ class Scorer:
         config: the run.
         prepared: its text.
         dtype: of the matrix products.
+        ranks: share the work and get the same figures; None is this process alone.
     """
 
-    def __init__(self, config: Config, prepared: Prepared, *, dtype: torch.dtype) -> None:
-        self.config, self.prepared, self.dtype = config, prepared, dtype
+    def __init__(self, config: Config, prepared: Prepared, *, dtype: torch.dtype, ranks: Ranks | None = None) -> None:
+        self.config, self.prepared, self.dtype, self.ranks = config, prepared, dtype, ranks or Ranks()
         self.outputs: dict[str, list[str]] = {}
         """What the model made of each split, by `final`."""
 
@@ -149,7 +162,8 @@ class Scorer:
             self.outputs[split] = self._translate(model, sources, self.config.decoding, lambda: None, what)
             figures |= translation_scores(self.outputs[split], references, bootstrap=True)
         elif self.config.task in (Task.classification, Task.tagging):
-            self.outputs[split] = self._translator(model).predict(sources)
+            found = self._translator(model).predict(list(self.ranks.share(sources)))
+            self.outputs[split] = self.ranks.merge(found)
         return figures
 
     def pairs(self, split: str) -> list[tuple[str, str]] | None:
@@ -178,7 +192,9 @@ class Scorer:
         pairs = self.pairs(split)
         assert text is not None and pairs is not None
         characters = target_characters(self.config, (target for _, target in pairs))
-        return loss_of(model, held_out_batches(self.config, text), characters=characters, dtype=self.dtype, check=check)
+        batches = held_out_batches(self.config, text, ranks=self.ranks)
+        losses = self.ranks.merge(losses_of(model, batches, dtype=self.dtype, check=check))
+        return total_of(losses, characters=characters)
 
     def _translator(self, model: nn.Module) -> Translator:
         return Translator(self.config, model, self.prepared.tokenizers)
@@ -186,14 +202,20 @@ class Scorer:
     def _translate(
         self, model: nn.Module, sources: Sequence[str], decoding: DecodingConfig, check: Callable[[], None], what: str
     ) -> list[str]:
-        hypotheses = []
-        progress = Progress(wait=True)
+        # A draw depends on the line's number, so every rank makes all of them.
+        ranks = Ranks() if decoding.search is Search.sample else self.ranks
+        mine = list(ranks.share(sources))
         one_best = dataclasses.replace(decoding, n_best=1)
-        for answer in self._translator(model).translate_stream(sources, decoding=one_best, seed=self._seed(decoding)):
-            check()
-            hypotheses.append(answer.text)
-            progress.show(f"{what}: {len(hypotheses):,} of {len(sources):,} lines")
-        return hypotheses
+        answers = self._translator(model).translate_stream(mine, decoding=one_best, seed=self._seed(decoding))
+
+        def texts() -> Iterator[str]:
+            progress = Progress(wait=True)
+            for number, answer in enumerate(answers, start=1):
+                check()
+                progress.show(f"{what}: {number:,} of {len(mine):,} lines")
+                yield answer.text
+
+        return ranks.merge(texts())
 
     def _seed(self, decoding: DecodingConfig) -> int | None:
         return self.config.seed if decoding.search is Search.sample else None

@@ -52,6 +52,7 @@ from seq2seq.scoring import Scorer, examples, training_batches
 from seq2seq.training.averaging import mean_weights
 from seq2seq.training.curves import draw_curves
 from seq2seq.training.distillation import load_teacher
+from seq2seq.training.distributed import LostContactError, Ranks, joined, place_of_this_process, spoken_once
 from seq2seq.training.interrupts import Interrupted, StopAtOnce
 from seq2seq.training.loop import SaveCheckpoint, Trainer, is_better
 from seq2seq.training.report import MetricsLog, duration, show_notice
@@ -82,8 +83,8 @@ def run(config: Config) -> dict[str, Any]:
         Interrupted: stopped by a signal; what was finished is saved.
     """
     folder = RunFolder(config.run_dir, keep=config.training.keep_checkpoints)
-    with folder.reserved():
-        return train_and_score(config, folder)
+    with joined(config.device) as ranks, folder.reserved() if ranks.first else contextlib.nullcontext():
+        return train_and_score(config, folder, ranks)
 
 
 @dataclass(slots=True)
@@ -109,20 +110,28 @@ class Assembly:
     facts: dict[str, Any]
 
     def log(self) -> MetricsLog:
-        """Where its figures go."""
+        """Where its figures go; those of ranks other than the first go nowhere."""
+        first = self.trainer.ranks.first
         return MetricsLog(
-            self.folder.metrics_lines,
-            tensorboard=self.folder.path / "tensorboard" if self.config.training.tensorboard else None,
+            self.folder.metrics_lines if first else Path(os.devnull),
+            tensorboard=self.folder.path / "tensorboard" if self.config.training.tensorboard and first else None,
             step=self.trainer.position.step,
         )
 
 
-def assembled(config: Config, folder: RunFolder) -> Assembly:
-    """Text, tokenizers and ids; model; training loop; from the folder's newest checkpoint where there is one."""
-    device = resolve_device(config.device)
-    dtype = resolve_precision(config.precision, device)
-    threads = set_threads(config.training.threads)
-    resumed = checkpoint_to_go_on_from(folder, config)
+def assembled(config: Config, folder: RunFolder, ranks: Ranks | None = None) -> Assembly:
+    """Text, tokenizers and ids; model; training loop; from the folder's newest checkpoint where there is one.
+
+    Args:
+        config: the run.
+        folder: where it is or will be.
+        ranks: those that train together; None is this process alone.
+    """
+    ranks = ranks or Ranks(device=resolve_device(config.device))
+    device = ranks.device
+    dtype = ranks.broadcast(resolve_precision(config.precision, device))
+    threads = set_threads(config.training.threads or ranks.threads())
+    resumed = ranks.broadcast(checkpoint_to_go_on_from(folder, config) if ranks.first else None)
     state = load_training_state(resumed) if resumed else None
     if (
         state is not None
@@ -131,14 +140,16 @@ def assembled(config: Config, folder: RunFolder) -> Assembly:
     ):
         dtype = DTYPES[Precision(state.values["dtype"])]  # what the probe said at the start stays true
 
-    teacher = load_teacher(config, device=device)
-    tokenizers = Tokenizers.load(resumed) if resumed else teacher.tokenizers if teacher else None
-    prepared = prepare(config, tokenizers=tokenizers)
+    with ranks.in_turn():
+        teacher = load_teacher(config, device=device)
+        tokenizers = Tokenizers.load(resumed) if resumed else teacher.tokenizers if teacher else None
+        prepared = prepare(config, tokenizers=tokenizers)
+    check_text_is_shared(prepared, ranks)
     report_text(prepared)
     if resumed is not None and state is not None:
         check_text(state.values["text"], config, prepared, origin=resumed)
     if config.training.batch_tokens == AUTO:
-        config = with_measured_batch_tokens(config, prepared, resumed, device=device, dtype=dtype)
+        config = with_measured_batch_tokens(config, prepared, resumed, dtype=dtype, ranks=ranks)
     keep_freed_memory()
     torch.manual_seed(config.seed)
     model = build_model(
@@ -152,8 +163,10 @@ def assembled(config: Config, folder: RunFolder) -> Assembly:
     if teacher is not None:
         taught = sum(parameter.numel() for parameter in teacher.model.parameters())
         say(f"teacher: {taught:,} parameters, {config.training.teacher}")
+    if ranks.world_size > 1:
+        say(f"{ranks.world_size} ranks, {config.training.parallel.value}")
 
-    scorer = Scorer(config, prepared, dtype=dtype)
+    scorer = Scorer(config, prepared, dtype=dtype, ranks=ranks)
     save = partial(
         save_checkpoint,
         config=config,
@@ -170,20 +183,29 @@ def assembled(config: Config, folder: RunFolder) -> Assembly:
         folder=folder,
         save=save,
         dtype=dtype,
-        text=[source.fingerprint for source in prepared.corpus.train],
+        text=fingerprints_of(prepared),
         teacher=teacher,
+        ranks=ranks,
     )
     if resumed is not None and state is not None:
         trainer.load_state(state, read_weights(resumed), origin=str(resumed))
-        mend_best(folder, trainer, save)
-        folder.truncate_metrics(trainer.position.step)
+        if ranks.first:
+            mend_best(folder, trainer, save)
+            folder.truncate_metrics(trainer.position.step)
+        trainer.position = ranks.broadcast(trainer.position)
         say(f"going on from step {trainer.position.step:,} of {resumed}")
+        before, now = state.values.get("micro_batches", trainer.micro_batches), trainer.micro_batches
+        if before != now:
+            say(
+                f"warning: a step is now {now} micro-batches (ranks times training.accumulation) and was {before} "
+                "before; the run goes on at the same place in the text, but not as it would have."
+            )
         if config.training.steps is not None and config.training.steps < trainer.position.step:
             say(
                 f"warning: training.steps ({config.training.steps}) is below the {trainer.position.step} steps that "
                 "this run has already; it is scored as it is."
             )
-    else:
+    elif ranks.first:
         folder.metrics_lines.unlink(missing_ok=True)
     facts = {
         "corpus": prepared.corpus_name,
@@ -191,23 +213,26 @@ def assembled(config: Config, folder: RunFolder) -> Assembly:
         "precision": str(dtype).removeprefix("torch."),
         "device": device.type,
         "threads": threads,
+        "ranks": ranks.world_size,
         "versions": versions(),
     }
     return Assembly(config, folder, prepared, trainer, scorer, save, facts)
 
 
-def train_and_score(config: Config, folder: RunFolder) -> dict[str, Any]:
-    """`run`, in a folder that no other process writes to."""
-    parts = assembled(config, folder)
+def train_and_score(config: Config, folder: RunFolder, ranks: Ranks) -> dict[str, Any]:
+    """`run`, in a folder that only these ranks write to."""
+    parts = assembled(config, folder, ranks)
     config, trainer, scorer = parts.config, parts.trainer, parts.scorer
-    model = trainer.model
     log = parts.log()
     try:
         trainer.fit(log)
     finally:
         log.close()
+    ranks.barrier()  # what the first rank wrote is there for all
 
+    model = trainer.whole_model.to(ranks.device)
     average_newest(config, model, folder, trainer, scorer, parts.save)
+    ranks.barrier()
     verify(folder.best)
     load_weights(model, read_weights(folder.best), origin=str(folder.best))
     model.eval()
@@ -218,12 +243,21 @@ def train_and_score(config: Config, folder: RunFolder) -> dict[str, Any]:
         "steps": trainer.position.step,
         "training_seconds": round(trainer.position.seconds, 1),
     }
-    parts.save(
-        folder.best,
-        model=model,
-        metrics={"step": trainer.position.best_step, **final},
-        card=model_card(config, corpus=parts.prepared.corpus_name, parameters=parts.facts["parameters"], metrics=final),
-    )
+    if ranks.first:
+        corpus, parameters = parts.prepared.corpus_name, parts.facts["parameters"]
+        card = model_card(config, corpus=corpus, parameters=parameters, metrics=final)
+        parts.save(folder.best, model=model, metrics={"step": trainer.position.best_step, **final}, card=card)
+        write_result(final, folder)
+    report_result(config, scorer, final, folder)
+    return final
+
+
+def write_result(final: dict[str, Any], folder: RunFolder) -> None:
+    """metrics.json and the curves.
+
+    Raises:
+        TrainingError: the disk is full.
+    """
     try:
         write_json(folder.metrics, final)
         draw_curves(folder.metrics_lines, folder.path / "curves.png")
@@ -232,8 +266,26 @@ def train_and_score(config: Config, folder: RunFolder) -> dict[str, Any]:
             f"{folder.path}: the final scores and curves could not be written ({error.strerror or error}); the "
             "checkpoints are whole. Make room and start the same command again."
         ) from error
-    report_result(config, scorer, final, folder)
-    return final
+
+
+def fingerprints_of(prepared: Prepared) -> list[str]:
+    """What the training texts are, as hashes."""
+    return [source.fingerprint for source in prepared.corpus.train]
+
+
+def check_text_is_shared(prepared: Prepared, ranks: Ranks) -> None:
+    """Every rank must read the same text and vocabulary.
+
+    Raises:
+        TrainingError: one does not.
+    """
+    sides = (prepared.tokenizers.source, prepared.tokenizers.target)
+    prints = ranks.gather((fingerprints_of(prepared), *(side.fingerprint for side in sides)))
+    if different := [rank for rank, found in enumerate(prints) if found != prints[0]]:
+        raise TrainingError(
+            f"rank {different[0]} reads another text or vocabulary than rank 0; keep the text, data.cache_dir and "
+            "run_dir on a disk that all machines share."
+        )
 
 
 def checkpoint_to_go_on_from(folder: RunFolder, config: Config) -> Path | None:
@@ -288,7 +340,7 @@ def mend_best(folder: RunFolder, trainer: Trainer, save: SaveCheckpoint) -> None
                 averaged = load_training_state(state).group("average")
                 weights = averaged or read_weights(state)
                 metrics = {"step": position.best_step, "valid": position.best}
-                save(folder.best, model=trainer.model, weights=weights, metrics=metrics)
+                save(folder.best, model=trainer.whole_model, weights=weights, metrics=metrics)
                 say(f"warning: {reason} It is made again from {state}.")
                 return
     say(f"warning: {reason} It is lost, and the next validation takes its place.")
@@ -303,7 +355,7 @@ def check_text(before: list[str] | str, config: Config, prepared: Prepared, *, o
         TrainingError: says what has changed.
     """
     if isinstance(before, str):  # how a run of an older version noted it
-        now = [source.fingerprint for source in prepared.corpus.train]
+        now = fingerprints_of(prepared)
         before = now if before == " ".join(now) else before.split(" ")
     if change := describe_change(before, config, prepared):
         raise TrainingError(
@@ -313,7 +365,7 @@ def check_text(before: list[str] | str, config: Config, prepared: Prepared, *, o
 
 
 def with_measured_batch_tokens(
-    config: Config, prepared: Prepared, resumed: Path | None, *, device: torch.device, dtype: torch.dtype
+    config: Config, prepared: Prepared, resumed: Path | None, *, dtype: torch.dtype, ranks: Ranks
 ) -> Config:
     """The run with a number for training.batch_tokens=auto: the one it began with, else what is measured now."""
     if resumed is not None:
@@ -321,7 +373,8 @@ def with_measured_batch_tokens(
         say(f"training.batch_tokens=auto: {tokens:,}, as this run began")
     else:
         say("training.batch_tokens=auto: trying sizes, for about a minute at most ...")
-        tokens, reason = measured_batch_tokens(config, prepared, device=device, dtype=dtype)
+        measured = measured_batch_tokens(config, prepared, device=ranks.device, dtype=dtype) if ranks.first else None
+        tokens, reason = ranks.broadcast(measured)  # type: ignore[misc]
         say(f"training.batch_tokens=auto: {tokens:,}, {reason}")
     return config.with_batch_tokens(tokens)
 
@@ -344,6 +397,7 @@ def average_newest(
     )
     if better:
         trainer.position.best, trainer.position.best_step = metrics, trainer.position.step
+    if better and trainer.ranks.first:
         save(folder.best, model=model, weights=weights_of(model), metrics={"valid": metrics, "averaged": len(newest)})
 
 
@@ -387,8 +441,16 @@ def report_result(config: Config, scorer: Scorer, final: dict[str, Any], folder:
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="train")
 def _hydra_main(composed: DictConfig) -> None:
     try:
+        config = checked(composed)
+    except ConfigError as error:
+        sys.exit(spoken_once(partial(fail, PROGRAM, error)))
+    try:
         with StopAtOnce():
-            run(checked(composed))
+            run(config)
+    except LostContactError as error:
+        fail(PROGRAM, error)
+        sys.stderr.flush()
+        os._exit(2)  # what still waits for the lost rank, on a GPU perhaps, must not keep this process
     except Seq2SeqError as error:
         sys.exit(fail(PROGRAM, error))
     except OSError as error:
@@ -404,10 +466,16 @@ def _hydra_main(composed: DictConfig) -> None:
         )
         sys.exit(fail(PROGRAM, TrainingError(f"{reason}a smaller model or a lower decoding.batch_tokens.")))
     except (Interrupted, KeyboardInterrupt) as stop:  # the latter: a second Ctrl-C, which does not wait
-        again = shlex.join(["python", "-m", "seq2seq.train", *sys.argv[1:]])
+        again = shlex.join([*launcher(), "-m", "seq2seq.train", *sys.argv[1:]])
         reason = str(stop) or "stopped at once"
         say(f"\n{reason}; everything that was finished is saved. Go on with the same command:\n  {again}")
         sys.exit(stop.exit_code if isinstance(stop, Interrupted) else 128 + signal.SIGINT)
+
+
+def launcher() -> list[str]:
+    """The program that started this process, as far as it can be told."""
+    ranks = place_of_this_process().local_world_size
+    return ["python"] if ranks == 1 else ["torchrun", f"--nproc_per_node={ranks}"]
 
 
 def list_recipes() -> str:
@@ -422,11 +490,11 @@ def main() -> None:
     register_schemas()
     try:
         if not hydra_flags(arguments):
-            if not names_a_text(arguments):
+            if not names_a_text(arguments) and place_of_this_process().rank == 0:
                 print(list_recipes())
             run_config(arguments, PROGRAM)
     except ConfigError as error:
-        sys.exit(fail(PROGRAM, error))
+        sys.exit(spoken_once(partial(fail, PROGRAM, error)))
     _hydra_main()
 
 

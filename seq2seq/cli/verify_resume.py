@@ -161,10 +161,10 @@ def _short_validation(parts: Any, model: "nn.Module") -> "Metrics":
     """The loss of a few batches, also under the name of the metric that is watched."""
     import itertools
 
-    from seq2seq.scoring import held_out_batches, loss_of
+    from seq2seq.scoring import held_out_batches, losses_of, total_of
 
     batches = itertools.islice(held_out_batches(parts.config, parts.prepared.valid), VALIDATION_BATCHES)
-    loss = loss_of(model, batches, dtype=parts.scorer.dtype).as_metrics()["loss"]
+    loss = total_of(losses_of(model, batches, dtype=parts.scorer.dtype)).as_metrics()["loss"]
     return {"loss": loss, parts.trainer.watch: loss}
 
 

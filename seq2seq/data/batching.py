@@ -1,6 +1,7 @@
-"""Which examples make batch k of epoch e: a pure function of the seed, the epoch and the number of ranks.
+"""Which examples make batch k of epoch e: a pure function of the seed and the epoch.
 
-Nothing is remembered from batch to batch, so a run goes on at any position by asking for it.
+Nothing is remembered from batch to batch, so a run goes on at any position by asking for it. The order knows no ranks:
+they deal out the batches of a step among themselves (training/loop.py), so that any number of them goes on with it.
 """
 
 import itertools
@@ -11,15 +12,15 @@ import numpy as np
 import numpy.typing as npt
 
 from seq2seq.data.batch import Batch
-from seq2seq.data.collate import pair_batch, silent, stream_batch
+from seq2seq.data.collate import pair_batch, stream_batch
 from seq2seq.data.rows import joined
 from seq2seq.data.subword_sampling import SubwordSampler
 from seq2seq.data.token_cache import TokenDataset, TokenStream
 from seq2seq.errors import DataError
 
 Indices = npt.NDArray[np.int64]
-Span = tuple[int, int, bool]
-"""Examples start to stop of the epoch's order make a batch; False: with nothing to predict."""
+Span = tuple[int, int]
+"""Examples start to stop of the epoch's order make a batch."""
 
 POOL_BATCHES = 256
 """Batches' worth of pairs that are sorted by length together; fewer mix lengths better and pad more."""
@@ -28,11 +29,11 @@ BLOCK = 1 << 20
 
 
 class EpochPlan:
-    """The batches of one epoch for one rank: `len(plan)`, `plan[k]`, and iteration.
+    """The batches of one epoch: `len(plan)`, `plan[k]`, and iteration.
 
     Args:
-        order: (examples,) the examples of the epoch, all ranks', in order.
-        spans: this rank's batches.
+        order: (examples,) the examples of the epoch, in order.
+        spans: which of them make each batch.
         make: builds the batch of some examples.
     """
 
@@ -44,12 +45,11 @@ class EpochPlan:
 
     def __getitem__(self, position: int) -> Batch:
         """Batch `position`, made without the ones before it."""
-        batch = self._make(self.examples(position))
-        return batch if self._spans[position][2] else silent(batch)
+        return self._make(self.examples(position))
 
     def examples(self, position: int) -> Indices:
         """(batch,) the examples of a batch, numbered through the datasets in turn."""
-        start, stop, _ = self._spans[position]
+        start, stop = self._spans[position]
         return self._order[start:stop]
 
 
@@ -65,8 +65,6 @@ class PairBatches:
         seed: of the order.
         shuffle: else pairs come from the shortest to the longest, the same every epoch.
         sampler: cuts texts into other pieces as batches are made; the budget counts the tokens before that.
-        world_size: ranks; every one gets the same number of batches.
-        rank: this one.
 
     Raises:
         DataError: there is no pair.
@@ -81,20 +79,17 @@ class PairBatches:
         seed: int,
         shuffle: bool,
         sampler: SubwordSampler | None = None,
-        world_size: int = 1,
-        rank: int = 0,
     ) -> None:
         self.datasets, self.weights = datasets, _checked(weights, len(datasets))
         self.batch_tokens, self.seed, self.shuffle = batch_tokens, seed, shuffle
         self.sampler = sampler
-        self.world_size, self.rank = world_size, rank
         self._sources = joined([dataset.sources for dataset in datasets])
         self._targets = joined([dataset.targets for dataset in datasets])
         if len(self._sources) == 0:
             raise DataError("There is no pair to make a batch of; see the table of dropped pairs, if there is one.")
 
     def epoch(self, epoch: int) -> EpochPlan:
-        """The batches of epoch `epoch` (from 0) for this rank."""
+        """The batches of epoch `epoch` (from 0)."""
         generator = np.random.default_rng([self.seed, epoch])
         order = _weighted(
             list(map(len, self.datasets)), self.weights, epoch=epoch, seed=self.seed, shuffle=self.shuffle
@@ -106,10 +101,9 @@ class PairBatches:
             for first, last in itertools.pairwise(self._pools(order))
             for start, stop in self._cut(order[first:last])
         ]
-        ready = _for_every_rank(spans, self.world_size)
         if self.shuffle:
-            ready = [ready[index] for index in generator.permutation(len(ready))]
-        return EpochPlan(order, ready[self.rank :: self.world_size], partial(self._batch, epoch=epoch))
+            spans = [spans[index] for index in generator.permutation(len(spans))]
+        return EpochPlan(order, spans, partial(self._batch, epoch=epoch))
 
     def _pools(self, order: Indices) -> list[int]:
         """Where pools begin, the end included: runs of examples with POOL_BATCHES batches' worth of tokens."""
@@ -165,8 +159,6 @@ class PackedBatches:
         shuffle: blocks in random order, cut at another place each epoch, whole batches only; else every token but each
             corpus's first is predicted exactly once, in order.
         weights: as in PairBatches.
-        world_size: ranks; every one gets the same number of batches.
-        rank: this one.
 
     Raises:
         DataError: no corpus has two tokens.
@@ -181,19 +173,16 @@ class PackedBatches:
         seed: int,
         shuffle: bool,
         weights: Sequence[float] | None = None,
-        world_size: int = 1,
-        rank: int = 0,
     ) -> None:
         self.stream, self.context = stream, context
         self.weights = _checked(weights, len(stream.part_lengths))
         self.rows = max(1, batch_tokens // context)
         self.seed, self.shuffle = seed, shuffle
-        self.world_size, self.rank = world_size, rank
         if max(stream.part_lengths, default=0) < 2:
             raise DataError("The text is too short for a language model: there is no second token to predict.")
 
     def epoch(self, epoch: int) -> EpochPlan:
-        """The batches of epoch `epoch` (from 0) for this rank."""
+        """The batches of epoch `epoch` (from 0)."""
         generator = np.random.default_rng([self.seed, epoch])
         phases, counts = [], []
         for length in self.stream.part_lengths:
@@ -207,8 +196,7 @@ class PackedBatches:
         order = _weighted(counts, self.weights, epoch=epoch, seed=self.seed, shuffle=self.shuffle)
         if self.shuffle:
             generator.shuffle(order)
-            step = self.rows * self.world_size
-            order = order[: len(order) // step * step or None]  # whole steps only, so that shapes stay the same
+            order = order[: len(order) // self.rows * self.rows or None]  # whole batches only: shapes stay the same
         spans = [(start, min(start + self.rows, len(order))) for start in range(0, len(order), self.rows)]
 
         def make(blocks: Indices) -> Batch:
@@ -220,7 +208,7 @@ class PackedBatches:
                 rows.append(self.stream.read(start, stop, part=part))
             return stream_batch(rows)
 
-        return EpochPlan(order, _for_every_rank(spans, self.world_size)[self.rank :: self.world_size], make)
+        return EpochPlan(order, spans, make)
 
 
 def _checked(weights: Sequence[float] | None, corpora: int) -> list[float]:
@@ -253,20 +241,3 @@ def _share(size: int, share: float, corpus: int, *, epoch: int, seed: int, shuff
         return np.zeros(0, np.int64)
     circle = np.random.default_rng([seed, 1, corpus]).permutation(size) if shuffle else np.arange(size)
     return circle[np.arange(int(epoch * share), int((epoch + 1) * share)) % size]
-
-
-def _for_every_rank(spans: Sequence[tuple[int, int]], world_size: int) -> list[Span]:
-    """Batches in a number that the ranks can share equally, every example still once.
-
-    The largest are cut in two; where there are fewer examples than ranks, a batch comes again with nothing to predict.
-    """
-    ready = list(spans)
-    while len(ready) % world_size:
-        index = max(range(len(ready)), key=lambda index: ready[index][1] - ready[index][0])
-        start, stop = ready[index]
-        if stop - start < 2:
-            break
-        middle = (start + stop) // 2
-        ready[index : index + 1] = [(start, middle), (middle, stop)]
-    silent_ones = [(*ready[0], False)] * (-len(ready) % world_size)
-    return [(start, stop, True) for start, stop in ready] + silent_ones

@@ -65,11 +65,6 @@ def stream_batch(rows: Sequence[Row]) -> Batch:
     )
 
 
-def silent(batch: Batch) -> Batch:
-    """The same inputs with nothing to predict: a rank that has run out of data keeps step with the others."""
-    return Batch(batch.source, batch.source_mask, batch.target_in, torch.full_like(batch.target_out, IGNORE), 0)
-
-
 def halves(batch: Batch) -> tuple[Batch, Batch]:
     """The first and the last rows of a batch as batches of their own, without padding that neither needs.
 

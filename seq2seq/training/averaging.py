@@ -5,6 +5,8 @@ from collections.abc import Iterable, Mapping
 import torch
 from torch import Tensor
 
+from seq2seq.training.parallel import shard
+
 Weights = Mapping[str, Tensor]
 
 
@@ -39,7 +41,8 @@ class ExponentialMovingAverage:
             skipped = None
         names = [name for name, tensor in self.weights.items() if tensor.is_floating_point()]
         shares = share if skipped is None else [share * ~skipped] * len(names)
-        torch._foreach_lerp_([self.weights[name] for name in names], [weights[name] for name in names], shares)
+        averages, trained = ([shard(tensors[name]) for name in names] for tensors in (self.weights, weights))
+        torch._foreach_lerp_(averages, trained, shares)
         for name in self.weights.keys() - set(names):
             self.weights[name].copy_(weights[name])
 

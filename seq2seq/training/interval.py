@@ -2,16 +2,24 @@
 
 import math
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
+from seq2seq.training.distributed import Ranks
+
 
 class IntervalSums:
-    """Loss and tokens since the newest line of the log; added up on the device, read only when a line is due."""
+    """Loss and tokens since the newest line of the log; added up on the device, read only when a line is due.
 
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
+    Args:
+        device: where losses are.
+        ranks: each adds up its own; None is this process alone.
+    """
+
+    def __init__(self, device: torch.device, ranks: Ranks | None = None) -> None:
+        self._device, self._ranks = device, ranks or Ranks()
         self.clear()
 
     def clear(self) -> None:
@@ -26,9 +34,9 @@ class IntervalSums:
         """Add a step.
 
         Args:
-            smoothed: () smoothed loss, summed over the target tokens, in nats.
+            smoothed: () smoothed loss, summed over this rank's target tokens, in nats.
             loss: () plain loss, likewise.
-            tokens: target tokens.
+            tokens: this rank's target tokens.
             skipped: () bool, the step was skipped: its loss does not count.
             splits: micro-batches that were cut in two.
         """
@@ -46,22 +54,25 @@ class IntervalSums:
     def figures(self) -> dict[str, float]:
         """What a line of the log says: means in nats a token, tokens, tokens a second, steps skipped, batches split.
 
-        Means are over the steps that were not skipped, and NaN where all were.
+        Of all ranks together. Means are over the steps that were not skipped, and NaN where all were.
         """
         seconds = max(time.monotonic() - self._start, 1e-9)
-        counted = int(self._counted) or math.nan
+        smoothed, loss, counted, tokens, splits = self._ranks.sum(
+            float(self._smoothed), float(self._loss), int(self._counted), self._tokens, self._splits
+        )
+        counted = counted or math.nan
         return {
-            "loss": float(self._smoothed) / counted,
-            "nll": float(self._loss) / counted,
-            "tokens": self._tokens,
-            "tokens_per_second": round(self._tokens / seconds, 1),
+            "loss": smoothed / counted,
+            "nll": loss / counted,
+            "tokens": int(tokens),
+            "tokens_per_second": round(tokens / seconds, 1),
             "skipped": int(self._skipped),
-            "splits": self._splits,
+            "splits": int(splits),
         }
 
-    def values(self) -> dict[str, float]:
-        """Everything that going on needs, as plain JSON values."""
-        return {
+    def values(self) -> list[dict[str, float]]:
+        """Everything that going on needs, by rank, as plain JSON values."""
+        own = {
             "smoothed": float(self._smoothed),
             "loss": float(self._loss),
             "tokens": self._tokens,
@@ -70,15 +81,22 @@ class IntervalSums:
             "splits": self._splits,
             "seconds": time.monotonic() - self._start,
         }
+        return self._ranks.gather(own)
 
-    def load(self, values: dict[str, float]) -> None:
-        """The inverse of `values`; {} begins an interval."""
+    def load(self, by_rank: Sequence[dict[str, float]]) -> None:
+        """The inverse of `values`; [] begins an interval.
+
+        Where there were more or fewer ranks, the first takes the losses and tokens of all.
+        """
         self.clear()
-        if values:
-            self._smoothed += values["smoothed"]
-            self._loss += values["loss"]
-            self._tokens = int(values["tokens"])
-            self._counted += int(values.get("counted", values["tokens"]))  # older checkpoints: every step counted
-            self._skipped += int(values.get("skipped", 0))
-            self._splits = int(values.get("splits", 0))
-            self._start = time.monotonic() - values["seconds"]
+        now, same = time.monotonic(), len(by_rank) == self._ranks.world_size
+        for rank, values in enumerate(by_rank):
+            if rank == (self._ranks.rank if same else 0):
+                self._skipped += int(values["skipped"])  # the same steps on every rank
+                self._start = now - values["seconds"]
+            if rank == self._ranks.rank if same else self._ranks.first:
+                self._smoothed += values["smoothed"]
+                self._loss += values["loss"]
+                self._tokens += int(values["tokens"])
+                self._counted += int(values["counted"])
+                self._splits += int(values["splits"])

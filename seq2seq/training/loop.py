@@ -1,22 +1,26 @@
 """The training loop: steps, validations and checkpoints, the same whether or not it was ever interrupted."""
 
 import contextlib
+import copy
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from seq2seq.checkpoint import TrainingState, load_training_state, load_weights, read_weights, weights_of
-from seq2seq.config import Config
+from seq2seq.config import Config, Parallel
 from seq2seq.errors import TrainingError
 from seq2seq.training.averaging import ExponentialMovingAverage
 from seq2seq.training.distillation import Teacher
+from seq2seq.training.distributed import Ranks
 from seq2seq.training.interrupts import Interrupted, StopSignals
 from seq2seq.training.interval import IntervalSums
 from seq2seq.training.optimizer import load_optimizer_tensors, optimizer_tensors
+from seq2seq.training.parallel import all_finite, gathered, laid_out
 from seq2seq.training.report import MetricsLog, Progress, duration
 from seq2seq.training.run_folder import RunFolder
 from seq2seq.training.schedule import learning_rate
@@ -70,14 +74,13 @@ class Position:
     Attributes:
         step: optimiser steps done.
         epoch: epoch of the next micro-batch.
-        micro_batch: its position in the epoch.
+        micro_batch: its position in the epoch, all ranks' counted.
         seconds: wall-clock time of the run so far, over all its processes.
         validations: how many validations were due and done.
         validated_step: the step of the newest validation.
         best: metrics of best/, and its step.
         without_gain: validations since then.
         validation_seconds: how long the newest validation took.
-        interval: sums since the newest line of metrics.jsonl.
         skipped_in_a_row: steps without an update up to here.
         rollbacks: returns to an earlier state since the newest good one was saved.
         rolled_back_at: the step of the newest return; 0 before any.
@@ -94,7 +97,6 @@ class Position:
     best_step: int = 0
     without_gain: int = 0
     validation_seconds: float = 0.0
-    interval: dict[str, float] = field(default_factory=dict)
     skipped_in_a_row: int = 0
     rollbacks: int = 0
     rolled_back_at: int = 0
@@ -102,11 +104,11 @@ class Position:
 
 
 class Trainer:
-    """Trains one model on one process.
+    """Trains one model, on one process or on one of several ranks.
 
     Args:
         config: the run.
-        model: on its device.
+        model: on its device. While it is trained in shards, it stays whole, on the CPU between validations.
         batches: training batches.
         validate: (model, check) -> metrics of the validation text by name, loss among them; it calls check() now and
             then, which raises when the run was asked to stop.
@@ -116,6 +118,7 @@ class Trainer:
         dtype: of the matrix products.
         text: fingerprints of the training texts, saved: a run does not go on with others.
         teacher: a model to learn from beside the text; nor does a run go on with another one of these.
+        ranks: those that train together; None is this process alone.
     """
 
     def __init__(
@@ -131,48 +134,61 @@ class Trainer:
         dtype: torch.dtype,
         text: Sequence[str] = (),
         teacher: Teacher | None = None,
+        ranks: Ranks | None = None,
     ) -> None:
-        self.text, self.teacher = list(text), teacher
+        self.text, self.teacher, self.ranks = list(text), teacher, ranks or Ranks()
         self.config, self.settings = config, config.training
-        self.model, self.batches, self.validate, self.watch = model, batches, validate, watch
+        self.batches, self.validate, self.watch = batches, validate, watch
         self.folder, self.save, self.dtype = folder, save, dtype
         self.device = next(model.parameters()).device
-        self.step = build_step(self.settings, model, dtype=dtype, teacher=teacher)
+        self.whole_model = self.model = model
+        if self.ranks.world_size > 1 and self.settings.parallel is Parallel.fsdp:
+            self.model = copy.deepcopy(model)
+            self.whole_model.to("cpu")
+        self.step = build_step(self.settings, self.model, dtype=dtype, teacher=teacher, ranks=self.ranks)
         self.optimizer = self.step.optimizer
         self.average = (
             None
             if self.settings.ema_decay is None
-            else ExponentialMovingAverage(weights_of(model), decay=self.settings.ema_decay)
+            else ExponentialMovingAverage(weights_of(self.model), decay=self.settings.ema_decay)
         )
         self.position = Position()
         self.progress = Progress()
         self._epoch: tuple[int, Epoch] | None = None
-        self._sums = IntervalSums(self.device)
+        self._sums = IntervalSums(self.device, self.ranks)
+        if not self.ranks.first:
+            self._seed()
         self._saved_step: int | None = None
         self._skipped_in_a_row = torch.zeros((), dtype=torch.int64, device=self.device)
         self._split_told = False
         self._clock = time.monotonic()
 
+    @property
+    def micro_batches(self) -> int:
+        """Micro-batches of a step, over all ranks."""
+        return self.settings.accumulation * self.ranks.world_size
+
     # ---------------------------------------------------------------- state
 
     def state(self) -> TrainingState:
-        """Everything that going on needs, beside the weights."""
+        """Everything that going on needs, beside the weights; tensors only on the first rank."""
         self._tick()
-        self.position.interval = self._sums.values()
         self.position.skipped_in_a_row = int(self._skipped_in_a_row)
         tensors = {
             f"optimizer/{name}": tensor for name, tensor in optimizer_tensors(self.optimizer, self.model).items()
         }
         if self.average is not None:
             tensors |= {f"average/{name}": tensor for name, tensor in self.average.weights.items()}
-        tensors["random/cpu"] = torch.get_rng_state()
-        if self.device.type == "cuda":
-            tensors["random/cuda"] = torch.cuda.get_rng_state(self.device)
+        tensors = gathered(tensors, keep=self.ranks.first)
+        for rank, states in enumerate(self.ranks.gather(self._random_states())):
+            tensors |= {f"random/{name}/{rank}" if rank else f"random/{name}": state for name, state in states.items()}
         settings = {
             "dtype": str(self.dtype).removeprefix("torch."),
             "device": self.device.type,
             "text": self.text,
             "teacher": self.teacher.fingerprint if self.teacher else None,
+            "intervals": {str(rank): sums for rank, sums in enumerate(self._sums.values())},
+            "micro_batches": self.micro_batches,
         }
         return TrainingState(tensors, {**asdict(self.position), **settings, "scaler": self.step.scaler.state_dict()})
 
@@ -189,25 +205,55 @@ class Trainer:
                 "that one to go on, or choose another run_dir to start anew."
             )
         self._load_learned(state, weights, origin=origin)
-        torch.set_rng_state(state.tensors["random/cpu"])
-        if self.device.type == "cuda" and "random/cuda" in state.tensors:
-            torch.cuda.set_rng_state(state.tensors["random/cuda"], self.device)
         values = state.values  # a checkpoint of an older version has not all of them
         self.position = Position(**{name: values[name] for name in Position.__dataclass_fields__ if name in values})
-        self._sums.load(self.position.interval)
+        self.ranks.step = self.position.step
+        self._set_random_states(state.tensors)
+        self._sums.load(list(values.get("intervals", {}).values()))
         self._skipped_in_a_row.fill_(self.position.skipped_in_a_row)
         self._saved_step = self.position.step
         self._clock = time.monotonic()
 
     def _load_learned(self, state: TrainingState, weights: dict[str, Tensor], *, origin: str) -> None:
         """What the steps have made: weights, optimiser moments, the average, the loss scale of float16."""
-        load_weights(self.model, weights, origin=origin)
+        own = weights_of(self.model)
+        load_weights(
+            self.model,
+            {name: laid_out(tensor, own[name]) if name in own else tensor for name, tensor in weights.items()},
+            origin=origin,
+        )
         self.optimizer.state.clear()
         if moments := state.group("optimizer"):
+            for key, tensor in moments.items():
+                if (name := key.rpartition("/")[0]) in own:
+                    moments[key] = laid_out(tensor, own[name])
             load_optimizer_tensors(self.optimizer, self.model, moments, origin=origin)
         if self.average is not None:
-            self.average.weights = {name: tensor.to(self.device) for name, tensor in state.group("average").items()}
+            averages = state.group("average")
+            self.average.weights = {name: laid_out(tensor, own[name]) for name, tensor in averages.items()}
         self.step.scaler.load_state_dict(state.values["scaler"])
+
+    def _random_states(self) -> dict[str, Tensor]:
+        """This rank's random-number generators, by kind of device."""
+        states = {"cpu": torch.get_rng_state()}
+        if self.device.type == "cuda":
+            states["cuda"] = torch.cuda.get_rng_state(self.device)
+        return states
+
+    def _set_random_states(self, tensors: dict[str, Tensor]) -> None:
+        """Go on with this rank's of all ranks' generators; a rank that was not there begins anew."""
+        suffix = "" if self.ranks.first else f"/{self.ranks.rank}"
+        if f"random/cpu{suffix}" not in tensors:
+            self._seed()
+            return
+        torch.set_rng_state(tensors[f"random/cpu{suffix}"])
+        if self.device.type == "cuda" and f"random/cuda{suffix}" in tensors:
+            torch.cuda.set_rng_state(tensors[f"random/cuda{suffix}"], self.device)
+
+    def _seed(self) -> None:
+        """Let dropout draw other numbers than on other ranks, and than earlier in the run."""
+        key = [self.config.seed, self.ranks.rank, self.position.step]
+        torch.manual_seed(int(np.random.SeedSequence(key).generate_state(1)[0]))
 
     # ----------------------------------------------------------------- loop
 
@@ -215,42 +261,48 @@ class Trainer:
         """Train to the end of the run.
 
         Raises:
-            Interrupted: asked to stop by a signal; last/ holds the state.
+            Interrupted: some rank was asked to stop by a signal; last/ holds the state.
             TrainingError: losses or gradients are no longer finite, and going back to earlier states did not help.
         """
         self.model.train()
         self._clock = time.monotonic()
         with StopSignals() as signals:
+
+            def check() -> None:
+                self.ranks.check(signals)
+
             try:
                 if self._saved_step is None:
                     self._save_last()  # from now on there is always a state to go on from
                 while True:
                     if self._validation_is_due():
-                        self._run_validation(log, signals.check)
+                        self._run_validation(log, check)
                         self._save_last()
                     if self._is_over():
                         break
                     if self.position.step and self.position.step % self.settings.save_every == 0:
                         self._mend_weights(log)
                         self._save_last()
-                    signals.check()
+                    self.ranks.agree_to_stop(signals)
                     self._step(log)
                 if self.position.validated_step != self.position.step:
-                    self._run_validation(log, signals.check)
+                    self._run_validation(log, check)
                 self._save_last(again=True)
-                signals.check()
+                self.ranks.agree_to_stop(signals)
             except Interrupted:
                 if self._weights_are_finite():  # else the run goes on from the state before
                     self._save_last()
+                self.ranks.barrier()  # a rank that ends takes the others with it
                 raise
 
     def _step(self, log: MetricsLog) -> None:
         """One optimiser step, counted and logged."""
         position, settings = self.position, self.settings
-        micro_batches = [self._next_batch() for _ in range(settings.accumulation)]
+        micro_batches = self._next_batches()
         rate = position.rate_factor * learning_rate(settings, step=position.step + 1, progress=self._share_done())
         result = self.step(micro_batches, rate=rate, sums=self._sums)
         position.step += 1
+        self.ranks.step = position.step
         self._skipped_in_a_row = (self._skipped_in_a_row + 1) * result.skipped
         if self.average is not None:
             self.average.update(weights_of(self.model), step=position.step, skipped=result.skipped)
@@ -267,15 +319,23 @@ class Trainer:
         if self._too_many_skipped():
             self._roll_back(log, f"no finite loss and gradient for {int(self._skipped_in_a_row)} steps in a row")
 
-    def _next_batch(self) -> Any:
-        position = self.position
-        if self._epoch is None or self._epoch[0] != position.epoch:
-            self._epoch = (position.epoch, self.batches.epoch(position.epoch))
-        batch = self._epoch[1][position.micro_batch]
-        position.micro_batch += 1
-        if position.micro_batch >= len(self._epoch[1]):
-            position.epoch, position.micro_batch = position.epoch + 1, 0
-        return batch.to(self.device)
+    def _next_batches(self) -> list[Any]:
+        """This rank's micro-batches of a step: all ranks' are the next ones of one order, dealt out in turn.
+
+        So N ranks with accumulation k take the steps of one with accumulation N * k, an epoch ends for all at once
+        wherever in a step that is, and any number of ranks goes on at the same place.
+        """
+        position, batches = self.position, []
+        for number in range(self.micro_batches):
+            if self._epoch is None or self._epoch[0] != position.epoch:
+                self._epoch = (position.epoch, self.batches.epoch(position.epoch))
+            epoch = self._epoch[1]
+            if number % self.ranks.world_size == self.ranks.rank:
+                batches.append(epoch[position.micro_batch].to(self.device))
+            position.micro_batch += 1
+            if position.micro_batch >= len(epoch):
+                position.epoch, position.micro_batch = position.epoch + 1, 0
+        return batches
 
     # ----------------------------------------------------------- validation
 
@@ -284,20 +344,21 @@ class Trainer:
         start = time.monotonic()
         self._mend_weights(log)
         self.progress.show(f"step {position.step:,}  validating ...", now=True)
-        with self._validation_weights():
-            self.model.eval()
+        with self._validation_model() as model:
+            model.eval()
             try:
-                metrics = self.validate(self.model, check)
+                metrics = self.validate(model, check)
             finally:
-                self.model.train()
-            position.validation_seconds = time.monotonic() - start
+                model.train()
+            position.validation_seconds = self.ranks.broadcast(time.monotonic() - start)
             self._sums.leave_out(position.validation_seconds)
             position.validated_step = position.step
             position.validations += 1
             better = is_better(self.watch, metrics, position.best)
             if better:
                 position.best, position.best_step, position.without_gain = metrics, position.step, 0
-                self.save(self.folder.best, model=self.model, metrics={"step": position.step, "valid": metrics})
+                if self.ranks.first:
+                    self.save(self.folder.best, model=model, metrics={"step": position.step, "valid": metrics})
             else:
                 position.without_gain += 1
         self._tick()
@@ -306,17 +367,24 @@ class Trainer:
         self.progress.say(f"step {position.step:,}  valid: {figures}{'  (best so far)' if better else ''}")
 
     @contextlib.contextmanager
-    def _validation_weights(self) -> Iterator[None]:
-        """The averaged weights in the model's place, where an average is kept."""
-        if self.average is None:
-            yield
-            return
-        trained = {name: tensor.clone() for name, tensor in weights_of(self.model).items()}
-        load_weights(self.model, self.average.weights, origin="the moving average")
-        try:
-            yield
-        finally:
-            load_weights(self.model, trained, origin="the trained weights")
+    def _validation_model(self) -> Iterator[nn.Module]:
+        """The whole model with the weights to be judged: averaged ones, where an average is kept."""
+        weights = weights_of(self.model) if self.average is None else self.average.weights
+        if self.whole_model is not self.model:
+            try:
+                load_weights(self.whole_model.to(self.device), gathered(weights), origin="the shards")
+                yield self.whole_model
+            finally:
+                self.whole_model.to("cpu")
+        elif self.average is None:
+            yield self.model
+        else:
+            trained = {name: tensor.clone() for name, tensor in weights_of(self.model).items()}
+            load_weights(self.model, weights, origin="the moving average")
+            try:
+                yield self.model
+            finally:
+                load_weights(self.model, trained, origin="the trained weights")
 
     def _validation_is_due(self) -> bool:
         position, settings = self.position, self.settings
@@ -353,6 +421,8 @@ class Trainer:
         now = time.monotonic()
         self.position.seconds += now - self._clock
         self._clock = now
+        if self.settings.minutes is not None:  # the clock decides what comes next, so there is only one
+            self.position.seconds = self.ranks.broadcast(self.position.seconds)
 
     def _log(self, log: MetricsLog, rate: float, norm: Tensor) -> None:
         position = self.position
@@ -390,10 +460,18 @@ class Trainer:
         # only those of save_every are kept: what a validation or an interruption left behind is for going on
         if saved is not None and saved != position.step and self._is_regular(saved):
             older = self.folder.name_when_older(saved)
-        state = self.state()
-        self.save(self.folder.last, model=self.model, metrics={"step": position.step}, training=state, displaced=older)
+        state, weights = self.state(), gathered(weights_of(self.model), keep=self.ranks.first)
+        if self.ranks.first:
+            self.save(
+                self.folder.last,
+                model=self.whole_model,
+                weights=weights,
+                metrics={"step": position.step},
+                training=state,
+                displaced=older,
+            )
+            self.folder.drop_surplus(last_counts=regular)
         self._saved_step = position.step
-        self.folder.drop_surplus(last_counts=regular)
 
     def _is_regular(self, step: int) -> bool:
         """Whether a state is saved at this step however the run goes: it may be gone back to."""
@@ -410,7 +488,7 @@ class Trainer:
         return int(self._skipped_in_a_row) >= most and self.step.scaler.get_scale() <= 1
 
     def _weights_are_finite(self) -> bool:
-        return all(bool(tensor.isfinite().all()) for tensor in weights_of(self.model).values())
+        return all_finite(weights_of(self.model), self.ranks)
 
     def _mend_weights(self, log: MetricsLog) -> None:
         """Weights that are no numbers must not take the place of good ones."""
@@ -427,7 +505,7 @@ class Trainer:
             TrainingError: there is no such state, or MAX_ROLLBACKS of them did not help.
         """
         position = self.position
-        states = self.folder.good_states(self._is_regular)
+        states = self.ranks.broadcast(self.folder.good_states(self._is_regular) if self.ranks.first else [])
         if not states or position.rollbacks >= MAX_ROLLBACKS or position.rate_factor <= SMALLEST_RATE_FACTOR:
             raise self._diverged(why)
         step, origin = states[min(position.rollbacks, len(states) - 1)]

@@ -30,6 +30,8 @@ from seq2seq.plain import flat, to_dict
 FREE_TO_CHANGE = {
     "run_dir",
     "device",
+    "training.accumulation",  # also the number of ranks is: what matters is their product, and a change of it is told
+    "training.parallel",
     "training.steps",
     "training.minutes",
     "training.teacher",  # a moved folder is no other teacher; the fingerprint in the state tells

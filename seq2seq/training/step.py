@@ -13,9 +13,11 @@ from seq2seq.data.collate import halves
 from seq2seq.device import autocast, is_out_of_memory, release_memory
 from seq2seq.errors import TrainingError
 from seq2seq.training.distillation import DistillationObjective, Teacher
+from seq2seq.training.distributed import Ranks
 from seq2seq.training.interval import IntervalSums
 from seq2seq.training.objective import Objective
 from seq2seq.training.optimizer import build_optimizer
+from seq2seq.training.parallel import exchange, parallelised, shard, whole
 from seq2seq.training.r_drop import RDropObjective
 
 
@@ -39,28 +41,31 @@ class OptimizerStep:
 
     A step whose loss or gradient norm is not finite updates nothing. A micro-batch that does not fit into memory is cut
     in two by its rows, again and again down to one row: the loss is a sum over tokens, so that without dropout the
-    gradient is the same to rounding; with dropout the parts draw masks of their own.
+    gradient is the same to rounding; with dropout the parts draw masks of their own. Of several ranks none cuts: it
+    would exchange gradients at another time than the others.
 
     Args:
-        objective: from batch to summed loss.
+        objective: from batch to summed loss, perhaps parallelised: what `parallel.parallelised` gives.
         optimizer: of its parameters.
         clip_norm: largest norm of the whole gradient; 0 does not clip.
         device: where the model is.
         dtype: of the matrix products.
         may_split: cut what does not fit into memory; else the allocator's error is raised.
+        ranks: those that take the step together; None is this process alone.
     """
 
     def __init__(
         self,
-        objective: Objective,
+        objective: nn.Module,
         optimizer: torch.optim.Optimizer,
         *,
         clip_norm: float,
         device: torch.device,
         dtype: torch.dtype,
         may_split: bool = True,
+        ranks: Ranks | None = None,
     ) -> None:
-        self.may_split = may_split
+        self.may_split, self.ranks = may_split, ranks or Ranks()
         self.objective, self.optimizer = objective, optimizer
         self.clip_norm = clip_norm or math.inf
         self.device, self.dtype = device, dtype
@@ -70,18 +75,19 @@ class OptimizerStep:
         """Do one step.
 
         Args:
-            micro_batches: on the device.
+            micro_batches: this rank's, on the device.
             rate: learning rate.
             sums: gets the losses.
 
         Raises:
-            TrainingError: there is not enough memory for one row.
+            TrainingError: there is not enough memory for one row, or for a batch on one of several ranks.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        tokens = sum(batch.num_tokens for batch in micro_batches)
+        own_tokens = sum(batch.num_tokens for batch in micro_batches)
+        (tokens,) = self.ranks.sum(own_tokens)
         parts = list(micro_batches)
-        while isinstance(losses := self._accumulate(parts, tokens), int):
+        while isinstance(losses := self._accumulate(parts, tokens / self.ranks.world_size), int):
             self.optimizer.zero_grad(set_to_none=True)  # how much of the failed part was added is not known
             release_memory(self.device)
             parts[losses : losses + 1] = self._halves(parts[losses])
@@ -91,11 +97,15 @@ class OptimizerStep:
         self._update(skipped)
         self.optimizer.zero_grad(set_to_none=True)
         splits = len(parts) - len(micro_batches)
-        sums.add(*losses, tokens, skipped=skipped, splits=splits)
+        sums.add(*losses, own_tokens, skipped=skipped, splits=splits)
         return StepResult(norm, skipped, splits)
 
-    def _accumulate(self, batches: Sequence[Batch], tokens: int) -> tuple[Tensor, Tensor] | int:
-        """Add up the gradient of the mean over all tokens of the step.
+    def _accumulate(self, batches: Sequence[Batch], tokens: float) -> tuple[Tensor, Tensor] | int:
+        """Add up the gradient of the mean over all tokens of the step; the ranks exchange theirs with the last batch.
+
+        Args:
+            batches: parts of the step.
+            tokens: all ranks' together divided by their number: gradients are averaged over the ranks.
 
         Returns:
             The smoothed and plain loss summed over the tokens, in nats; or the number of the batch that did not fit
@@ -104,14 +114,21 @@ class OptimizerStep:
         smoothed_sum = loss_sum = torch.zeros((), device=self.device)
         for number, batch in enumerate(batches):
             try:
-                with autocast(self.device, self.dtype):
-                    smoothed, loss = self.objective(batch)
-                # 0 * infinity is NaN: a loss that is not finite makes the gradient so, for every rank to see
-                share = (1 + 0 * smoothed.detach()) / tokens
-                self.scaler.scale(smoothed * share).backward()  # type: ignore[no-untyped-call]
+                with exchange(self.objective, now=number == len(batches) - 1):
+                    with autocast(self.device, self.dtype):
+                        smoothed, loss = self.objective(batch)
+                    # 0 * infinity is NaN: a loss that is not finite makes the gradient so, for every rank to see
+                    share = (1 + 0 * smoothed.detach()) / tokens
+                    self.scaler.scale(smoothed * share).backward()
             except (RuntimeError, MemoryError) as error:
                 if not self.may_split or not is_out_of_memory(error):
                     raise
+                if self.ranks.world_size > 1:
+                    raise TrainingError(
+                        f"there is not enough memory on {self.device} for a batch of {len(batch.target_out)} sentences "
+                        f"of up to {max(batch.lengths)} tokens; lower training.batch_tokens and raise "
+                        "training.accumulation as much."
+                    ) from error
                 return number  # the error is let go of before the next attempt: it holds on to the tensors
             smoothed_sum, loss_sum = smoothed_sum + smoothed.detach(), loss_sum + loss
         return smoothed_sum, loss_sum
@@ -127,12 +144,12 @@ class OptimizerStep:
         return halves(batch)
 
     def _gradient_norm(self) -> Tensor:
-        """() norm of the whole gradient, whose loss scale (float16) is taken out."""
+        """() norm of the whole gradient, on every rank; the loss scale (float16) is taken out."""
         gradients = [parameter.grad for parameter in self.objective.parameters() if parameter.grad is not None]
-        norm = nn.utils.get_total_norm(gradients)
+        norm = whole(nn.utils.get_total_norm(gradients))
         if self.scaler.is_enabled():
             # The scaler looks for infinities by itself, on each rank: one that any has found is made known to all.
-            torch._foreach_mul_(gradients, 1 + 0 * norm)
+            torch._foreach_mul_([shard(gradient) for gradient in gradients], 1 + 0 * norm)
             norm = norm / self.scaler.scale(torch.ones_like(norm))
             self.scaler.unscale_(self.optimizer)
         return norm
@@ -155,6 +172,7 @@ def build_step(
     dtype: torch.dtype,
     teacher: Teacher | None = None,
     may_split: bool = True,
+    ranks: Ranks | None = None,
 ) -> OptimizerStep:
     """The step that a run's settings ask for: of the training loop, and of a probe that measures it beforehand.
 
@@ -164,14 +182,18 @@ def build_step(
         dtype: of the matrix products.
         teacher: the model that settings.teacher names.
         may_split: as for `OptimizerStep`.
+        ranks: as for `OptimizerStep`.
     """
+    ranks = ranks or Ranks()
+    objective = parallelised(build_objective(settings, model, teacher), settings.parallel, ranks)
     return OptimizerStep(
-        build_objective(settings, model, teacher),
-        build_optimizer(settings, model),
+        objective,
+        build_optimizer(settings, model),  # after the objective: shards are other parameters
         clip_norm=settings.clip_norm,
         device=next(model.parameters()).device,
         dtype=dtype,
         may_split=may_split,
+        ranks=ranks,
     )
 
 

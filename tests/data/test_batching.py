@@ -40,10 +40,6 @@ def dataset(sides: list[tuple[int, int]]) -> TokenDataset:
     return TokenDataset(rows(source), rows(target), task=Task.translation, drops=DropCounts())
 
 
-def plans(make, world_size: int, epoch: int) -> list[EpochPlan]:  # type: ignore[no-untyped-def]
-    return [make(world_size=world_size, rank=rank).epoch(epoch) for rank in range(world_size)]
-
-
 def same(first: Batch, second: Batch) -> bool:
     return (
         torch.equal(first.target_out, second.target_out)
@@ -58,40 +54,29 @@ def same(first: Batch, second: Batch) -> bool:
     seed=st.integers(0, 5),
     epoch=st.integers(0, 5),
     shuffle=st.booleans(),
-    world_size=st.integers(1, 5),
 )
-def test_every_pair_once_within_the_budget_and_equally_many_batches(
-    corpora: list[list[tuple[int, int]]], budget: int, seed: int, epoch: int, shuffle: bool, world_size: int
+def test_every_pair_once_within_the_budget(
+    corpora: list[list[tuple[int, int]]], budget: int, seed: int, epoch: int, shuffle: bool
 ) -> None:
     datasets = [dataset(sides) for sides in corpora]
     flat = [side for sides in corpora for side in sides]
-
-    def make(**ranks: int) -> PairBatches:
-        return PairBatches(datasets, batch_tokens=budget, seed=seed, shuffle=shuffle, **ranks)
-
+    plan = PairBatches(datasets, batch_tokens=budget, seed=seed, shuffle=shuffle).epoch(epoch)
     seen: Counter[int] = Counter()
-    by_rank = plans(make, world_size, epoch)
-    assert len({len(plan) for plan in by_rank}) == 1
-    for plan in by_rank:
-        for position in range(len(plan)):
-            batch, examples = plan[position], plan.examples(position)
-            assert batch.source is not None and batch.target_in is not None
-            longest = max(batch.source.shape[1], batch.target_out.shape[1])
-            assert len(examples) * longest <= budget or len(examples) == 1
-            if batch.num_tokens == 0:  # a rank that only keeps step
-                assert (batch.target_out == IGNORE).all()
-                assert all(len(other.examples(k)) == 1 for other in by_rank for k in range(len(other)))
-                continue
-            seen.update(examples.tolist())
-            for row, example in enumerate(examples.tolist()):
-                source, target = flat[example]
-                first = sum(len(sides) for sides in corpora[: _corpus_of(example, corpora)])
-                number = example - first + 10
-                assert batch.source[row].tolist() == [number] * source + [PAD] * (batch.source.shape[1] - source)
-                padding = batch.target_out.shape[1] - target
-                assert batch.target_out[row].tolist() == [number] * target + [IGNORE] * padding
-                assert batch.target_in[row].tolist() == [BOS, *[number] * (target - 1), *[PAD] * padding]
-            assert batch.num_tokens == sum(flat[example][1] for example in examples)
+    for position in range(len(plan)):
+        batch, examples = plan[position], plan.examples(position)
+        assert batch.source is not None and batch.target_in is not None
+        longest = max(batch.source.shape[1], batch.target_out.shape[1])
+        assert len(examples) * longest <= budget or len(examples) == 1
+        seen.update(examples.tolist())
+        for row, example in enumerate(examples.tolist()):
+            source, target = flat[example]
+            first = sum(len(sides) for sides in corpora[: _corpus_of(example, corpora)])
+            number = example - first + 10
+            assert batch.source[row].tolist() == [number] * source + [PAD] * (batch.source.shape[1] - source)
+            padding = batch.target_out.shape[1] - target
+            assert batch.target_out[row].tolist() == [number] * target + [IGNORE] * padding
+            assert batch.target_in[row].tolist() == [BOS, *[number] * (target - 1), *[PAD] * padding]
+        assert batch.num_tokens == sum(flat[example][1] for example in examples)
     assert seen == Counter(range(len(flat)))
 
 
@@ -255,56 +240,41 @@ PACKED = dict(
     lengths=st.lists(st.integers(0, 120), min_size=1, max_size=3).filter(lambda lengths: max(lengths) > 1),
     context=st.integers(1, 20),
     budget=st.integers(1, 100),
-    world_size=st.integers(1, 4),
 )
 
 
 @given(**PACKED)
-def test_unshuffled_predicts_every_token_once_in_order(
-    lengths: list[int], context: int, budget: int, world_size: int
-) -> None:
-    def make(**ranks: int) -> PackedBatches:
-        return PackedBatches(stream(lengths), context=context, batch_tokens=budget, seed=1, shuffle=False, **ranks)
-
-    by_rank = plans(make, world_size, 0)
-    assert len({len(plan) for plan in by_rank}) == 1
+def test_unshuffled_predicts_every_token_once_in_order(lengths: list[int], context: int, budget: int) -> None:
+    batches = PackedBatches(stream(lengths), context=context, batch_tokens=budget, seed=1, shuffle=False)
     predicted = []
-    for position in range(len(by_rank[0])):
-        for plan in by_rank:
-            batch = plan[position]
-            assert batch.target_in is not None
-            assert batch.target_in.shape[0] <= max(1, budget // context) and batch.target_in.shape[1] <= context
-            mask = batch.target_out != IGNORE
-            assert batch.num_tokens == mask.sum()
-            assert torch.equal(batch.target_in[mask] + 1, batch.target_out[mask])
-            predicted += batch.target_out[mask].tolist()
+    for batch in batches.epoch(0):
+        assert batch.target_in is not None
+        assert batch.target_in.shape[0] <= max(1, budget // context) and batch.target_in.shape[1] <= context
+        mask = batch.target_out != IGNORE
+        assert batch.num_tokens == mask.sum()
+        assert torch.equal(batch.target_in[mask] + 1, batch.target_out[mask])
+        predicted += batch.target_out[mask].tolist()
     starts = np.cumsum([0, *lengths])
     expected = [range(start + 1, start + length) for start, length in zip(starts, lengths, strict=False)]
     assert predicted == [token for part in expected for token in part]
 
 
 @given(**PACKED, seed=st.integers(0, 3), epoch=st.integers(0, 3))
-def test_shuffled_shows_no_token_twice_and_drops_less_than_a_step(
-    lengths: list[int], context: int, budget: int, world_size: int, seed: int, epoch: int
+def test_shuffled_shows_no_token_twice_and_drops_less_than_a_batch(
+    lengths: list[int], context: int, budget: int, seed: int, epoch: int
 ) -> None:
-    def make(**ranks: int) -> PackedBatches:
-        return PackedBatches(stream(lengths), context=context, batch_tokens=budget, seed=seed, shuffle=True, **ranks)
-
-    by_rank = plans(make, world_size, epoch)
-    assert len({len(plan) for plan in by_rank}) == 1
+    plan = PackedBatches(stream(lengths), context=context, batch_tokens=budget, seed=seed, shuffle=True).epoch(epoch)
     predicted = []
     shapes = set()
-    for plan in by_rank:
-        for position, batch in enumerate(plan):
-            assert same(batch, plan[position])
-            mask = batch.target_out != IGNORE
-            shapes.add(tuple(batch.target_out.shape))
-            predicted += batch.target_out[mask].tolist()
+    for position, batch in enumerate(plan):
+        assert same(batch, plan[position])
+        shapes.add(tuple(batch.target_out.shape))
+        predicted += batch.target_out[batch.target_out != IGNORE].tolist()
     assert len(predicted) == len(set(predicted)) > 0
-    step = max(1, budget // context) * world_size * context
-    # A step's worth, and at both ends of each corpus less than a block.
-    assert len(predicted) > sum(lengths) - len(lengths) - step - 2 * context * len(lengths)
-    if sum(lengths) > 3 * step + 2 * context * len(lengths) and min(lengths) > context:
+    whole = max(1, budget // context) * context
+    # A batch's worth, and at both ends of each corpus less than a block.
+    assert len(predicted) > sum(lengths) - len(lengths) - whole - 2 * context * len(lengths)
+    if sum(lengths) > 3 * whole + 2 * context * len(lengths) and min(lengths) > context:
         assert shapes == {(max(1, budget // context), context)}
 
 
