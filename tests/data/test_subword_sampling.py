@@ -181,23 +181,6 @@ def test_batches_are_made_again_exactly_at_any_position(
         assert fresh.examples(position).tolist() == plain.examples(position).tolist()
 
 
-def test_ranks_share_the_draws_of_one(dataset: TokenDataset, learned: dict[str, SentencePieceTokenizer]) -> None:
-    def rows(world_size: int) -> dict[int, list[int]]:
-        found = {}
-        for rank in range(world_size):
-            plan = PairBatches(
-                [dataset], batch_tokens=300, seed=1, shuffle=True, sampler=sampler_of(learned["unigram"]),
-                world_size=world_size, rank=rank,
-            ).epoch(2)  # fmt: skip
-            for position, batch in enumerate(plan):
-                assert batch.source is not None
-                for example, row in zip(plan.examples(position).tolist(), batch.source.tolist(), strict=True):
-                    found[example] = [token for token in row if token != PAD]
-        return found
-
-    assert rows(1) == rows(3)
-
-
 def test_epochs_show_other_pieces(dataset: TokenDataset, learned: dict[str, SentencePieceTokenizer]) -> None:
     sampler = sampler_of(learned["unigram"], alpha=0.01)
     pairs = [(dataset.source(index), dataset.target(index)) for index in range(100)]
