@@ -169,6 +169,7 @@ def number_of_calls(words: list[str], whole: Path, tmp_path_factory: pytest.Temp
 
 def kill_and_go_on(words: list[str], whole: Path, folder: Path, calls: list[int]) -> None:
     """Kill a run at each of these calls in turn, each time in the process that went on; then let it end."""
+    folder.mkdir(exist_ok=True)
     run = [*words, f"run_dir={folder}/run"]
     for call in calls:
         result = train(run, Killer(call, folder / "count"))
