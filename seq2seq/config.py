@@ -394,6 +394,8 @@ class TrainingConfig:
     optimizer: OptimizerKind = OptimizerKind.adamw
     muon_momentum: float = number(0.95, at_least=0, below=1)
     """Decay of Muon's moving average of gradients."""
+    muon_update_size: float = number(0.6, above=0)
+    """Root mean square of Muon's updates over the learning rate; 0.2 is about AdamW's late in training."""
     muon_steps: int = number(4, at_least=2, at_most=5)
     """Newton-Schulz steps of Muon; each costs time and makes updates more nearly orthogonal, see training/muon.py."""
     beta1: float = number(0.9, at_least=0, below=1)
@@ -459,7 +461,7 @@ class TrainingConfig:
         if self.steps is None and self.minutes is None:
             yield "training.steps and training.minutes are both null; set one, so that the run has an end."
         if self.optimizer is not OptimizerKind.muon:
-            names = ["muon_momentum", "muon_steps"]
+            names = ["muon_momentum", "muon_update_size", "muon_steps"]
             yield from without_effect(self, "training.", names, f"with training.optimizer={self.optimizer.value}")
         if self.schedule in (Schedule.inverse_sqrt, Schedule.constant):
             where = f"with training.schedule={self.schedule.value}"

@@ -209,6 +209,7 @@ def test_every_number_declares_its_range() -> None:
             {"training.muon_steps": 3},
             "training.muon_steps=3 has no effect with training.optimizer=adamw; leave it at 4.",
         ),
+        ({"training.muon_update_size": 0.2}, "training.muon_update_size=0.2 has no effect with training.optimizer=ad"),
         ({"training.muon_momentum": 0.9}, "training.muon_momentum=0.9 has no effect with training.optimizer=adamw"),
         (
             {"training.r_drop": 5.0, "model.dropout": 0.0, "model.embedding_dropout": 0.0},

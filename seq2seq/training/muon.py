@@ -15,10 +15,6 @@ from torch import Tensor, nn
 from seq2seq.model.attention import MultiHeadAttention
 from seq2seq.model.feed_forward import GatedFeedForward
 
-UPDATE_SIZE = 0.2
-"""Root mean square of an update over its learning rate. AdamW's are about so large, and one rate serves both (Liu et
-al. 2025, "Muon is Scalable for LLM Training", section 2.2)."""
-
 Coefficients = Sequence[tuple[float, float, float]]
 """a, b, c of each step x <- a x + b (x x^T) x + c (x x^T)^2 x."""
 
@@ -104,6 +100,8 @@ class Muon(torch.optim.Optimizer):
         lr: learning rate.
         momentum: decay of the moving average of gradients, in [0, 1); Nesterov's.
         weight_decay: share of the weights, times lr, that each step takes away (Loshchilov & Hutter 2019).
+        update_size: root mean square of an update over lr (Liu et al. 2025, "Muon is Scalable for LLM Training",
+            section 2.2, who take 0.2).
         steps: of the iteration; a key of SMALLEST.
     """
 
@@ -115,10 +113,11 @@ class Muon(torch.optim.Optimizer):
         lr: float,
         momentum: float,
         weight_decay: float,
+        update_size: float,
         steps: int,
     ) -> None:
-        settings = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay, "steps": steps}
-        super().__init__([{"params": list(matrices)}], settings)
+        settings = {"lr": lr, "momentum": momentum, "weight_decay": weight_decay}
+        super().__init__([{"params": list(matrices)}], settings | {"update_size": update_size, "steps": steps})
         self.matrices, self.others = matrices, others
         self.param_groups += others.param_groups
         others.state = self.state
@@ -155,7 +154,7 @@ class Muon(torch.optim.Optimizer):
             parts, matrices = zip(*pairs, strict=True)
             stacked = torch.stack(matrices)
             turned = orthogonalised(stacked.to(_number_format(stacked)), minimax(settings["steps"]))
-            size = UPDATE_SIZE * math.sqrt(shape[1])
+            size = settings["update_size"] * math.sqrt(shape[1])
             torch._foreach_add_(parts, turned.to(stacked.dtype).unbind(), alpha=-settings["lr"] * size)
 
 

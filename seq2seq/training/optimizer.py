@@ -35,6 +35,7 @@ def build_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Opt
         lr=config.learning_rate,
         momentum=config.muon_momentum,
         weight_decay=config.weight_decay,
+        update_size=config.muon_update_size,
         steps=config.muon_steps,
     )
 

@@ -110,7 +110,7 @@ def test_nothing_explodes(rank: int, scale: float, steps: int, number_format: to
 
 def muon_of(matrices: dict[Tensor, Sequence[int]], **settings: Any) -> Muon:
     rest = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
-    defaults = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.1, "steps": 4}
+    defaults = {"lr": 0.02, "momentum": 0.9, "weight_decay": 0.1, "update_size": 0.2, "steps": 4}
     return Muon(matrices, rest, **(defaults | settings))
 
 
@@ -172,13 +172,12 @@ def test_a_standing_matrix_is_a_lying_one_turned() -> None:
     torch.testing.assert_close(lying, standing.T, rtol=1e-12, atol=1e-12)
 
 
-def test_updates_are_as_large_as_those_of_adamw() -> None:
+@pytest.mark.parametrize("size", [0.2, 0.6])
+def test_updates_are_as_large_as_asked_for(size: float) -> None:
     """The root mean square of the change, over the learning rate."""
     weight = nn.Parameter(torch.zeros(24, 60))
-    take_steps(muon_of({weight: [24]}, lr=1e-3), [weight], count=1)
-    assert float(weight.detach().square().mean().sqrt()) / 1e-3 == pytest.approx(
-        muon.UPDATE_SIZE, rel=0.3
-    )  # of [0.7, 1.3]
+    take_steps(muon_of({weight: [24]}, lr=1e-3, update_size=size), [weight], count=1)
+    assert float(weight.detach().square().mean().sqrt()) / 1e-3 == pytest.approx(size, rel=0.3)  # of [0.7, 1.3]
 
 
 def test_without_a_gradient_nothing_changes() -> None:

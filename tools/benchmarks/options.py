@@ -23,6 +23,7 @@ OPTIONS: dict[str, list[str]] = {
     "dropout 0.2": ["model.dropout=0.2"],
     "embedding dropout": ["model.embedding_dropout=0.2"],
     "muon": ["training.optimizer=muon"],
+    "muon, 3 steps": ["training.optimizer=muon", "training.muon_steps=3"],
     "wsd": ["training.schedule=wsd"],
     "cosine": ["training.schedule=cosine"],
     "ema": ["training.ema_decay=0.998"],
