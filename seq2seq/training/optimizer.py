@@ -26,8 +26,8 @@ def build_optimizer(config: TrainingConfig, model: nn.Module) -> torch.optim.Opt
     matrices = matrices_of(model)
     if any(isinstance(matrix, DTensor) for matrix in matrices):
         raise ConfigError(
-            "training.optimizer=muon needs every matrix whole in every process, and sharded training cuts them; set "
-            "training.optimizer=adamw, or train without sharding."
+            "training.optimizer=muon needs every matrix whole in every process, and training.parallel=fsdp cuts them; "
+            "set training.parallel=ddp or training.optimizer=adamw."
         )
     return Muon(
         matrices,
