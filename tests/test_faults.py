@@ -188,11 +188,14 @@ def test_kills_while_something_is_written_lose_nothing(
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
-def test_a_kill_at_each_call_that_writes_something_loses_nothing(
+@pytest.mark.timeout(600)
+def test_a_kill_at_any_call_that_writes_something_loses_nothing(
     words: list[str], whole: Path, number_of_calls: int, tmp_path: Path
 ) -> None:
-    for call in range(1, number_of_calls + 1):
+    """At every 16th call from one drawn by chance: each call has its turn now and then."""
+    start = random.SystemRandom().randint(1, 16)
+    print(f"from call {start} of {number_of_calls}")
+    for call in range(start, number_of_calls + 1, 16):
         kill_and_go_on(words, whole, tmp_path / str(call), [call])
         shutil.rmtree(tmp_path / str(call))
 
@@ -267,14 +270,14 @@ def half(words: list[str], tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("half")
 
     def stop_at_the_fifth() -> None:
-        real = Trainer._next_batch
+        real = Trainer._next_batches
 
-        def next_batch(self: Trainer) -> object:
+        def next_batches(self: Trainer) -> list[object]:
             if self.position.step == 4:
                 os.kill(os.getpid(), signal.SIGTERM)
             return real(self)
 
-        Trainer._next_batch = next_batch  # type: ignore[method-assign]
+        Trainer._next_batches = next_batches  # type: ignore[method-assign]
 
     assert train([*words, f"run_dir={folder}/run"], stop_at_the_fifth).code == 128 + signal.SIGTERM
     return folder / "run"
