@@ -463,6 +463,11 @@ class TrainingConfig:
         if self.optimizer is not OptimizerKind.muon:
             names = ["muon_momentum", "muon_update_size", "muon_steps"]
             yield from without_effect(self, "training.", names, f"with training.optimizer={self.optimizer.value}")
+        if self.optimizer is OptimizerKind.muon and self.parallel is Parallel.fsdp:
+            yield (
+                "training.parallel=fsdp cuts the matrices that training.optimizer=muon needs whole; set "
+                "training.parallel=ddp or training.optimizer=adamw."
+            )
         if self.schedule in (Schedule.inverse_sqrt, Schedule.constant):
             where = f"with training.schedule={self.schedule.value}"
             yield from without_effect(self, "training.", ["final_learning_rate"], where)

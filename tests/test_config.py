@@ -14,6 +14,7 @@ from seq2seq.config import (
     LengthNormalisation,
     ModelConfig,
     OptimizerKind,
+    Parallel,
     Pooling,
     Positions,
     Schedule,
@@ -127,6 +128,10 @@ def test_every_number_declares_its_range() -> None:
         ),
         ({"training.batch_tokens": "wide"}, "training.batch_tokens (wide) must be a whole number or auto."),
         ({"training.batch_tokens": 0}, "training.batch_tokens (0) must be at least 1, or auto."),
+        (
+            {"training.parallel": Parallel.fsdp, "training.optimizer": OptimizerKind.muon},
+            "training.parallel=fsdp cuts the matrices that training.optimizer=muon needs whole; set training.parallel=",
+        ),
         ({"data.train": None}, "data.train is not set"),
         ({"data.train": 3}, "data.train (3) must be a text spec (a string) or a list"),
         ({"data.train": ["a", 3]}, "data.train (['a', 3]) must be a text spec"),

@@ -101,6 +101,18 @@ def test_the_front_page_and_a_page_know_each_other(recipe: str) -> None:
         assert (ROOT / "recipes" / recipe / target).exists(), target
 
 
+def test_the_commands_of_the_page_on_scaling_are_valid() -> None:
+    text = (ROOT / "recipes" / "scaling.md").read_text(encoding="utf-8")
+    assert "(recipes/scaling.md)" in (ROOT / "README.md").read_text(encoding="utf-8")
+    found = [command.partition("-m seq2seq.train ")[2].split() for command in commands(text)]
+    found = [[word for word in words if not word.startswith(("-", "hydra"))] for words in found]
+    assert len(found) == 6
+    for overrides in found:
+        config = check("train", overrides)
+        assert isinstance(config, Config) and overrides
+    assert re.search(r"^slurm = .*hydra-submitit-launcher", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+
+
 @pytest.mark.parametrize(("recipe", "module"), [("language_identification", languages), ("punctuation", punctuation)])
 def test_the_prepare_commands_of_a_page_are_understood(recipe: str, module: ModuleType, tmp_path: Path) -> None:
     start = f"python recipes/{recipe}/prepare.py "

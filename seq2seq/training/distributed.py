@@ -38,6 +38,8 @@ ROLL_CALL_SECONDS = 2.0
 """How long the ranks that are left wait for each other to find out who is gone."""
 SILENT_SECONDS = 5.0
 """How long a rank with nothing to say waits for the one that speaks: torchrun ends all when the first has ended."""
+NOTE_SECONDS = 1.0
+"""How long rank 0, where it holds the notes, lets the ranks that wait for their turn read that it has failed."""
 LOOK_SECONDS = 0.5
 """How often a rank at long work asks whether another was told to stop."""
 
@@ -228,6 +230,8 @@ class Ranks:
                 ) from error
             silently_exit(1)
         if self._failed_first() or not isinstance(error, Seq2SeqError):
+            if self.first and "TORCHELASTIC_RUN_ID" not in os.environ:
+                time.sleep(NOTE_SECONDS)  # the notes end with this process
             listen()
             where = f"rank {self.rank} at step {self.step}"
             if isinstance(error, Seq2SeqError):
@@ -298,6 +302,7 @@ def joined(device: str) -> Iterator[Ranks]:
             timeout=LONGEST_WAIT,
         )
         yield ranks
+        ranks.barrier()  # rank 0, which holds the notes where torchrun does not, leaves with the others
         dist.destroy_process_group()
     except Exception as error:
         ranks.last_words(error)

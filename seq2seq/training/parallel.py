@@ -28,13 +28,15 @@ def parallelised(objective: Objective, kind: Parallel, ranks: Ranks) -> nn.Modul
             warnings.simplefilter("ignore", FutureWarning)  # the argument's new name is not known to torch 2.9
             # Buffers are tables of positions, which grow with the longest sentence that a rank has seen.
             return DistributedDataParallel(objective, broadcast_buffers=False, gradient_as_bucket_view=True)
+    from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
 
+    mesh = init_device_mesh(ranks.device.type, (ranks.world_size,))  # else a GPU is taken where there is one
     for module in objective.modules():
         if isinstance(module, EncoderLayer | DecoderLayer):
-            fully_shard(module)
+            fully_shard(module, mesh=mesh)
     # Embeddings and head, which may share a weight, stay one group: it is whole for the length of the forward pass.
-    fully_shard(objective)
+    fully_shard(objective, mesh=mesh)
     return objective
 
 

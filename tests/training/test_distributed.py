@@ -4,11 +4,14 @@ import json
 import multiprocessing
 import os
 import random
+import signal
 import socket
+import subprocess
+import sys
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +24,14 @@ from hypothesis import strategies as st
 from seq2seq.config import Config, TrainingConfig
 from seq2seq.configure import check, register_schemas
 from seq2seq.data.batch import Batch
-from seq2seq.errors import ConfigError
-from seq2seq.train import run
-from seq2seq.training.distributed import Place, Ranks, device_of
+from seq2seq.errors import ConfigError, TrainingError
+from seq2seq.train import main, run
+from seq2seq.training.distributed import Place, Ranks, device_of, joined
+from seq2seq.training.interrupts import Interrupted, StopSignals
 from seq2seq.training.loop import Position, Trainer
+from seq2seq.training.step import OptimizerStep
+
+ROOT = Path(__file__).resolve().parents[2]
 
 TINY = [
     "data.source_language=in", "data.target_language=out", "model=small", "model.encoder_layers=1",
@@ -51,18 +58,22 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def train(corpus: Path, tmp_path: Path) -> Callable[..., Path]:
-    """train(name, *overrides, ranks=2, parallel="ddp") -> run folder: the real `run`, on forked processes."""
+    """train(name, *overrides, ranks=2) -> run folder: the real `run`, on forked processes."""
 
-    def train(name: str, *overrides: str, ranks: int = 1, **how: Any) -> Path:
-        texts = [f"data.{split}={corpus}/{split}" for split in ("train", "valid", "test")]
-        words = [*TINY, *texts, f"data.cache_dir={corpus}/cache", f"run_dir={tmp_path}/{name}", *overrides]
+    def train(name: str, *overrides: str, ranks: int = 1) -> Path:
+        words = words_of(corpus, tmp_path / name, *overrides)
         if ranks == 1:
             run(config_of(words))
         else:
-            assert exit_codes(ranks, train_rank, words, **how) == [0] * ranks
+            assert exit_codes(ranks, train_rank, words) == [0] * ranks
         return tmp_path / name
 
     return train
+
+
+def words_of(corpus: Path, run_dir: Path, *overrides: str) -> list[str]:
+    texts = [f"data.{split}={corpus}/{split}" for split in ("train", "valid", "test")]
+    return [*TINY, *texts, f"data.cache_dir={corpus}/cache", f"run_dir={run_dir}", *overrides]
 
 
 def config_of(words: list[str]) -> Config:
@@ -73,6 +84,36 @@ def config_of(words: list[str]) -> Config:
 
 
 def train_rank(words: list[str]) -> None:
+    run(config_of(words))
+
+
+def train_command(words: list[str], errors: Path, rank: int, step: int, misfortune: Callable[[], None]) -> None:
+    """The command line, with a misfortune of one rank before a step; what each rank says goes to a file."""
+    here = int(os.environ["RANK"])
+    with (errors / f"rank{here}").open("w") as said:
+        os.dup2(said.fileno(), 2)
+    sys.stderr = sys.__stderr__ = open(2, "w", closefd=False)  # type: ignore[misc] # noqa: SIM115 - of the process
+    real = OptimizerStep.__call__
+
+    def unlucky(self: OptimizerStep, *arguments: Any, **named: Any) -> torch.Tensor:
+        if here == rank and self.ranks.step == step - 1:
+            misfortune()
+        return real(self, *arguments, **named)
+
+    OptimizerStep.__call__ = unlucky  # type: ignore[method-assign]
+    sys.argv = ["train", *words]
+    main()
+
+
+def train_with_loss_scale(words: list[str]) -> None:
+    """As with float16 on GPUs, but on numbers that do not overflow."""
+    real = OptimizerStep.__init__
+
+    def scaled(self: OptimizerStep, *arguments: Any, **named: Any) -> None:
+        real(self, *arguments, **named)
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+
+    OptimizerStep.__init__ = scaled  # type: ignore[method-assign]
     run(config_of(words))
 
 
@@ -159,6 +200,15 @@ def test_four_ranks_take_the_steps_of_one(train: Callable[..., Path], parallel: 
 
 
 @pytest.mark.parametrize("parallel", PARALLEL)
+def test_a_loss_scale_changes_nothing(train: Callable[..., Path], corpus: Path, tmp_path: Path, parallel: str) -> None:
+    more = [f"training.parallel={parallel}", "training.clip_norm=0.5"]
+    words = words_of(corpus, tmp_path / "scaled", *more)
+    assert exit_codes(2, train_with_loss_scale, words) == [0, 0]
+    assert json.loads((tmp_path / "scaled/last/training/state.json").read_text())["scaler"]["scale"] == 1024
+    assert_same_run(train("plain", *more, ranks=2), tmp_path / "scaled")
+
+
+@pytest.mark.parametrize("parallel", PARALLEL)
 def test_another_number_of_ranks_goes_on_with_the_same_run(train: Callable[..., Path], parallel: str) -> None:
     """One, then two in this way, then two in the other way, then one again: as if one had never stopped."""
     whole = train("whole", "training.accumulation=2", "training.ema_decay=0.9", "training.keep_checkpoints=3")
@@ -216,6 +266,200 @@ def test_ranks_deal_out_one_order(lengths: list[int], world_size: int, accumulat
     counts = Counter(batch for step in alone for batch in step)
     assert set(counts.values()) == {1}
     assert sorted(counts) == list(counts)
+
+
+# ------------------------------------------------------- what goes wrong
+
+SMOOTH = ["training.steps=8", "training.validate_every=100", "model.dropout=0.1", "training.ema_decay=0.9"]
+
+
+@pytest.fixture(scope="module")
+def unstopped(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The run folders of two ranks that nothing happened to, by training.parallel."""
+    folder = tmp_path_factory.mktemp("unstopped")
+    for parallel in PARALLEL:
+        words = words_of(corpus, folder / parallel, *SMOOTH, f"training.parallel={parallel}")
+        assert exit_codes(2, train_rank, words) == [0, 0]
+    return {parallel: folder / parallel for parallel in PARALLEL}
+
+
+def die() -> None:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def be_asked_to_stop() -> None:
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def fail() -> None:
+    raise TrainingError("this rank has a reason.")
+
+
+def said(folder: Path, ranks: int) -> str:
+    return "".join((folder / f"rank{rank}").read_text() for rank in range(ranks))
+
+
+def assert_equal_run(ours: Path, theirs: Path) -> None:
+    """Bit for bit, dropout and averages included: with two ranks there is one way to add up."""
+    for name in ("best/model", "last/model", "last/training/state"):
+        one, other = (safetensors.torch.load_file(folder / f"{name}.safetensors") for folder in (ours, theirs))
+        assert one.keys() == other.keys()
+        assert [key for key in one if not torch.equal(one[key], other[key])] == []
+    losses = [[record["loss"] for record in records(folder, "train")] for folder in (ours, theirs)]
+    assert losses[0] == losses[1]
+
+
+@pytest.mark.parametrize(("parallel", "rank"), [("ddp", 0), ("fsdp", 1)])
+def test_a_rank_that_dies_stops_the_others_and_is_named(
+    train: Callable[..., Path], unstopped: dict[str, Path], corpus: Path, tmp_path: Path, parallel: str, rank: int
+) -> None:
+    more = [*SMOOTH, f"training.parallel={parallel}"]
+    words = words_of(corpus, tmp_path / "cut", *more)
+    codes = exit_codes(2, train_command, words, tmp_path, rank, 6, die)
+    assert (codes[rank], codes[1 - rank]) == (-signal.SIGKILL, 2)
+    errors = said(tmp_path, 2)
+    assert f"error: rank {rank} is gone at step 5, so training stops" in errors
+    assert "Traceback" not in errors
+    assert_equal_run(unstopped[parallel], train("cut", *more, ranks=2))
+
+
+@pytest.mark.parametrize(("parallel", "rank"), [("ddp", 1), ("fsdp", 0)])
+def test_a_signal_to_one_rank_stops_all_at_the_same_step(
+    train: Callable[..., Path], unstopped: dict[str, Path], corpus: Path, tmp_path: Path, parallel: str, rank: int
+) -> None:
+    more = [*SMOOTH, f"training.parallel={parallel}"]
+    words = words_of(corpus, tmp_path / "cut", *more)
+    assert exit_codes(2, train_command, words, tmp_path, rank, 6, be_asked_to_stop) == [143, 143]
+    assert json.loads((tmp_path / "cut/last/training/state.json").read_text())["step"] == 6
+    errors = said(tmp_path, 2)
+    assert errors.count("stopped by SIGTERM; everything that was finished is saved") == 1
+    assert "torchrun --nproc_per_node=2 -m seq2seq.train" in errors and "Traceback" not in errors
+    assert_equal_run(unstopped[parallel], train("cut", *more, ranks=2))
+
+
+def test_an_error_of_one_rank_is_said_once(corpus: Path, tmp_path: Path) -> None:
+    words = words_of(corpus, tmp_path / "run", *SMOOTH)
+    codes = exit_codes(2, train_command, words, tmp_path, 1, 6, fail)
+    assert codes[1] == 2 and codes[0] not in (0, None)
+    errors = said(tmp_path, 2)
+    assert errors.count("error:") == 1 and "Traceback" not in errors
+    assert "rank 1 at step 5: this rank has a reason." in errors
+
+
+def test_an_error_of_every_rank_is_said_once(corpus: Path, tmp_path: Path) -> None:
+    words = words_of(corpus, tmp_path / "run", "data.source_language=xx")
+    codes = exit_codes(2, train_command, words, tmp_path, 1, 6, fail)
+    assert 2 in codes and 0 not in codes
+    errors = said(tmp_path, 2)
+    assert errors.count("error:") == 1 and "no source file" in errors and "Traceback" not in errors
+
+
+def test_a_step_of_another_size_is_pointed_out(train: Callable[..., Path], capfd: pytest.CaptureFixture[str]) -> None:
+    train("run", "training.steps=2")
+    assert "warning" not in capfd.readouterr().err
+    train("run", "training.steps=3", ranks=2)
+    assert "warning: a step is now 2 micro-batches (ranks times training.accumulation) and was 1" in (
+        capfd.readouterr().err
+    )
+
+
+# ----------------------------------------------------------- between the ranks
+
+
+def meet(folder: Path) -> None:
+    with joined("cpu") as ranks:
+        rank, world_size = ranks.rank, ranks.world_size
+        assert ranks.sum(rank + 0.5, 2**40 + rank) == [world_size**2 / 2, world_size * 2**40 + sum(range(world_size))]
+        assert ranks.largest(-rank) == 0
+        assert ranks.gather({"rank": rank}) == [{"rank": other} for other in range(world_size)]
+        assert ranks.broadcast(f"from {rank}") == "from 0"
+        for count in (0, 1, 7):
+            assert ranks.merge(number * 2 for number in ranks.share(range(count))) == [2 * k for k in range(count)]
+        assert ranks.threads() == max(1, len(os.sched_getaffinity(0)) // world_size)
+        with ranks.in_turn():
+            time.sleep(0.2 if ranks.first else 0)
+            (folder / f"{time.monotonic_ns()}-{rank}").touch()
+        ranks.barrier()
+        assert [path.name.partition("-")[2] for path in sorted(folder.iterdir())][0] == "0"
+
+        def interrupted() -> Iterator[int]:
+            yield 1
+            if rank == 1:
+                raise Interrupted(signal.SIGTERM)
+
+        with pytest.raises(Interrupted, match="SIGTERM"):
+            ranks.merge(interrupted())
+        with StopSignals() as signals:
+            if ranks.first:
+                signals.received = signal.SIGINT
+            with pytest.raises(Interrupted, match="SIGINT"):
+                ranks.agree_to_stop(signals)
+            with pytest.raises(Interrupted, match="SIGINT"):
+                for _ in range(100):
+                    ranks.check(signals)
+                    time.sleep(0.1)
+
+
+@pytest.mark.parametrize("world_size", [2, 4])
+def test_what_ranks_tell_each_other(world_size: int, tmp_path: Path) -> None:
+    assert exit_codes(world_size, meet, tmp_path) == [0] * world_size
+
+
+# ------------------------------------------------------------------- torchrun
+
+UNLUCKY = """
+import os, signal
+from seq2seq.train import main
+from seq2seq.training.step import OptimizerStep
+
+real = OptimizerStep.__call__
+
+def unlucky(self, *arguments, **named):
+    if os.environ["RANK"] == "1" and os.environ["TORCHELASTIC_RESTART_COUNT"] == "0" and self.ranks.step == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return real(self, *arguments, **named)
+
+OptimizerStep.__call__ = unlucky
+main()
+"""
+
+
+def torchrun(*words: str) -> "subprocess.Popen[str]":
+    return subprocess.Popen(
+        [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", *words], text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_torchrun_restarts_from_the_last_checkpoint(unstopped: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
+    script = tmp_path / "unlucky.py"
+    script.write_text(UNLUCKY)
+    process = torchrun("--max-restarts=1", str(script), *words_of(corpus, tmp_path / "cut", *SMOOTH))
+    output, errors = process.communicate(timeout=240)
+    assert process.returncode == 0, errors
+    assert "rank 1 is gone at step 5" in errors and "going on from step 4" in errors
+    assert json.loads(output.splitlines()[-1])["ranks"] == 2
+    assert_equal_run(unstopped["ddp"], tmp_path / "cut")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_torchrun_is_asked_to_stop(
+    train: Callable[..., Path], corpus: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    more = ["training.steps=400", "training.validate_every=1000", "training.save_every=1000"]
+    process = torchrun("-m", "seq2seq.train", *words_of(corpus, tmp_path / "cut", *more))
+    lines = tmp_path / "cut" / "metrics.jsonl"
+    while not (lines.exists() and lines.read_text().count("\n") > 20):
+        assert process.poll() is None, process.communicate()
+        time.sleep(0.05)
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode != 0
+    assert errors.count(f"stopped by {number.name}; everything that was finished is saved") == 1
+    assert json.loads((tmp_path / "cut/last/training/state.json").read_text())["step"] >= 20
+    assert_equal_run(train("whole", *more, ranks=2), train("cut", *more, ranks=2))
 
 
 # ----------------------------------------------------------------- one process
