@@ -444,6 +444,9 @@ class TrainingConfig:
     resume: Resume = Resume.auto
     threads: int | None = number(None, at_least=1)
     """CPU threads of each rank; null uses every core this process may use, or a rank's share of them."""
+    compile: bool = False
+    """Compile the layers with torch's compiler at the start, for faster steps; see training/compilation.py. On a CPU it
+    needs a C++ compiler, takes a minute or so the first time and gains little: README."""
     sample_lines: int = number(5, at_least=0)
     """Source / reference / translation triples shown at the end."""
     tensorboard: bool = True
@@ -627,6 +630,10 @@ class Config:
             yield from without_effect(self.decoding, "decoding.", ["max_length_ratio"], where)
             if self.data.valid is not None:
                 yield from without_effect(self.data, "data.", ["valid_fraction"], "beside data.valid")
+            tokens = self.training.batch_tokens
+            if isinstance(tokens, int) and tokens < 2 * self.model.max_length:
+                where = f"when training.batch_tokens ({tokens}) is less than two rows of model.max_length"
+                yield from without_effect(self.training, "training.", ["compile"], where)
         else:
             yield from without_effect(self.data, "data.", ["documents", "valid_fraction"], where)
             if self.model.positions is not Positions.learned:

@@ -50,6 +50,7 @@ from seq2seq.model_card import model_card
 from seq2seq.planning.budget import measured_batch_tokens
 from seq2seq.scoring import Scorer, examples, training_batches
 from seq2seq.training.averaging import mean_weights
+from seq2seq.training.compilation import check_compiler
 from seq2seq.training.curves import draw_curves
 from seq2seq.training.distillation import load_teacher
 from seq2seq.training.distributed import LostContactError, Ranks, joined, place_of_this_process, spoken_once
@@ -131,6 +132,8 @@ def assembled(config: Config, folder: RunFolder, ranks: Ranks | None = None) -> 
     device = ranks.device
     dtype = ranks.broadcast(resolve_precision(config.precision, device))
     threads = set_threads(config.training.threads or ranks.threads())
+    if config.training.compile:
+        check_compiler(device)
     resumed = ranks.broadcast(checkpoint_to_go_on_from(folder, config) if ranks.first else None)
     state = load_training_state(resumed) if resumed else None
     if (

@@ -220,6 +220,10 @@ def test_every_number_declares_its_range() -> None:
             {"training.r_drop": 5.0, "model.dropout": 0.0, "model.embedding_dropout": 0.0},
             "training.r_drop=5.0 has no effect when every dropout of model is 0; leave it at 0.0.",
         ),
+        (
+            {**LANGUAGE_MODEL, "training.compile": True, "training.batch_tokens": 1500},
+            "training.compile=true has no effect when training.batch_tokens (1500) is less than two rows of model.",
+        ),
         ({"training.r_drop": 5.0, "training.teacher": "t"}, "training.r_drop=5.0 and training.teacher=t exclude each"),
         ({"training.decay_share": 0.1}, "training.decay_share=0.1 has no effect with training.schedule=inverse_sqrt"),
         ({"training.decay_shape": DecayShape.linear}, "training.decay_shape=linear has no effect with training.sch"),

@@ -57,12 +57,15 @@ def run(arguments: argparse.Namespace, program: str) -> int:
     from seq2seq.device import resolve_device, resolve_precision, set_threads
     from seq2seq.planning.page import page
     from seq2seq.planning.plan import make_plan, run_there
+    from seq2seq.training.compilation import check_compiler
     from seq2seq.training.distillation import load_teacher
     from seq2seq.training.report import show_notice
 
     device = resolve_device(config.device)
     dtype = resolve_precision(config.precision, device)
     threads = set_threads(config.training.threads)
+    if config.training.compile:
+        check_compiler(device)
     there = run_there(config)
     teacher = load_teacher(config, device=torch.device("cpu"))
     tokenizers = teacher.tokenizers if teacher is not None else None

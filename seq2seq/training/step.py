@@ -12,6 +12,7 @@ from seq2seq.data.batch import Batch
 from seq2seq.data.collate import halves
 from seq2seq.device import autocast, is_out_of_memory, release_memory
 from seq2seq.errors import TrainingError
+from seq2seq.training.compilation import compile_layers
 from seq2seq.training.distillation import DistillationObjective, Teacher
 from seq2seq.training.distributed import Ranks
 from seq2seq.training.interval import IntervalSums
@@ -177,13 +178,15 @@ def build_step(
     """The step that a run's settings ask for: of the training loop, and of a probe that measures it beforehand.
 
     Args:
-        settings: objective, optimiser and clipping.
+        settings: objective, optimiser, clipping, and whether layers are compiled.
         model: on its device.
         dtype: of the matrix products.
         teacher: the model that settings.teacher names.
         may_split: as for `OptimizerStep`.
         ranks: as for `OptimizerStep`.
     """
+    if settings.compile:
+        compile_layers(model, dtype=dtype)
     ranks = ranks or Ranks()
     objective = parallelised(build_objective(settings, model, teacher), settings.parallel, ranks)
     return OptimizerStep(

@@ -191,6 +191,15 @@ def test_two_ranks_take_the_steps_of_one(train: Callable[..., Path], parallel: s
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("parallel", PARALLEL)
+def test_two_ranks_with_compiled_layers_take_the_steps_of_one(train: Callable[..., Path], parallel: str) -> None:
+    one = train("one", "training.accumulation=4")
+    more = ["training.accumulation=2", "training.compile=true", f"training.parallel={parallel}"]
+    assert_same_run(one, train("two", *more, ranks=2, seconds=500), tolerance=1e-5)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("parallel", PARALLEL)
 @pytest.mark.parametrize("more", [["model.tied_embeddings=none"], ["model.positions=learned", "model.norm=rms_norm"]])
 def test_four_ranks_take_the_steps_of_one(train: Callable[..., Path], parallel: str, more: list[str]) -> None:
