@@ -18,9 +18,10 @@ def use():
     return sum(float(torch.ones(count, 2**20)[-1, -1]) for count in (5, 9, 40, 9, 5))
 
 told = keep_freed_memory() if sys.argv[1] == "keep" else False
-use(), use()
+for _ in range(10):  # until the heap has places for all, whatever small things stand between them
+    use()
 before = faults()
-for _ in range(3):
+for _ in range(10):
     use()
 print(told, faults() - before)
 """
@@ -37,5 +38,5 @@ def test_the_same_sizes_again_cost_no_page_faults() -> None:
     told, kept = measured("keep")
     _, given_back = measured("give back")
     assert told
-    assert given_back > 3 * 40 * 2**20 * 4 // 4096 / 600  # pages may be huge ones of 2 MB
+    assert given_back > 10 * 40 * 2**20 * 4 // 4096 / 600  # pages may be huge ones of 2 MB
     assert kept < given_back / 10

@@ -10,7 +10,9 @@ gloo notices at once that a process is gone.
 import contextlib
 import dataclasses
 import itertools
+import json
 import os
+import secrets
 import signal
 import socket
 import sys
@@ -29,11 +31,10 @@ from seq2seq.training.interrupts import Interrupted, StopSignals
 
 Item = TypeVar("Item")
 
-RUNS = itertools.count()
-"""Numbers the runs of a process: each has notes of its own."""
-
 LONGEST_WAIT = timedelta(hours=1)
 """A rank that is alive and still does not answer for so long ends the run: rank 0 may be writing to a slow disk."""
+LONGEST_START = timedelta(minutes=15)
+"""How long ranks that have started wait for the others, which a queue may start later."""
 ROLL_CALL_SECONDS = 2.0
 """How long the ranks that are left wait for each other to find out who is gone."""
 SILENT_SECONDS = 5.0
@@ -281,6 +282,7 @@ def joined(device: str) -> Iterator[Ranks]:
 
     Raises:
         ConfigError: the device is not there, or not for every rank.
+        TrainingError: the ranks cannot meet.
         LostContactError: another rank is gone.
     """
     place = place_of_this_process()
@@ -289,8 +291,16 @@ def joined(device: str) -> Iterator[Ranks]:
         return
     if place.rank:
         hush()
-    store: Any = next(rendezvous("env://"))[0]
-    store = dist.PrefixStore(f"run {next(RUNS)}", store)  # type: ignore[attr-defined]
+    try:
+        store = assembled_store(next(rendezvous("env://"))[0], place)
+    except (dist.DistError, ValueError) as error:
+        listen()
+        where = f"{os.environ.get('MASTER_ADDR')}:{os.environ.get('MASTER_PORT')}"
+        reason = str(error).partition("\n")[0]
+        raise TrainingError(f"rank {place.rank}: the ranks cannot meet at {where} ({reason}); use torchrun.") from error
+    except TrainingError:
+        listen()
+        raise
     ranks = Ranks(place, store=store)
     try:
         ranks.device = device_of(place, device)
@@ -311,6 +321,39 @@ def joined(device: str) -> Iterator[Ranks]:
             raise
         silently_exit(stop.exit_code if isinstance(stop, Interrupted) else 128 + signal.SIGINT)
     listen()
+
+
+def assembled_store(store: Any, place: Place) -> Any:
+    """The store that the launcher gives, under a name for the notes that only the ranks of this start know.
+
+    When torchrun starts ranks again, the notes of those before are still there, addresses of dead processes among them.
+    So each rank says a word that is new, and the first rank's word names the notes once it has heard the new words of
+    all, which they find in its answer.
+
+    Raises:
+        TrainingError: some rank does not come.
+    """
+    own, end = secrets.token_hex(8), time.monotonic() + LONGEST_START.total_seconds()
+    others = range(1, place.world_size)
+    words, here = [f"word/{rank}" for rank in others], [f"{own}/here/{rank}" for rank in others]
+    if place.rank:
+        store.set(f"word/{place.rank}", own)
+    while time.monotonic() < end:
+        if place.rank == 0:
+            if store.check(words):
+                store.set("answer", json.dumps([own, *(word.decode() for word in store.multi_get(words))]))
+            if store.check(here):
+                store.set(f"{own}/complete", "")
+                return dist.PrefixStore(own, store)  # type: ignore[attr-defined]
+        elif store.check(["answer"]) and own in (answer := json.loads(store.get("answer"))):
+            store.set(f"{answer[0]}/here/{place.rank}", "")
+            if store.check([f"{answer[0]}/complete"]):
+                return dist.PrefixStore(answer[0], store)  # type: ignore[attr-defined]
+        time.sleep(0.02)
+    raise TrainingError(
+        f"rank {place.rank}: not all of {place.world_size} ranks have come within {LONGEST_START}; see what those that "
+        "are missing say, and start all again."
+    )
 
 
 def device_of(place: Place, name: str) -> torch.device:

@@ -179,7 +179,13 @@ class RunFolder:
         yield from (folder for folder in (self.last, *whole, *self.kept()) if folder.is_dir())
 
     def restore(self) -> None:
-        """Bring back a best/ and a last/ that a power loss caught between two renames, see files.whole_folder."""
+        """Bring back a best/ and a last/ that a power loss caught between two renames, see files.whole_folder.
+
+        Single files that a crash left half-written go: this run is the only one here, see `in_use`.
+        """
+        for file in self.path.glob(".*.tmp"):
+            if file.is_file():
+                file.unlink(missing_ok=True)
         for folder in (self.best, self.last):
             name = folder.name
             for remains in (*self.path.glob(f".{name}.*.tmp"), *self.path.glob(f".{name}.*.old")):

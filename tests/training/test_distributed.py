@@ -1,5 +1,6 @@
 """Several real processes on the CPU that train real, tiny models by the real `run`: the same numbers as one process."""
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -8,10 +9,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +29,8 @@ from seq2seq.configure import check, register_schemas
 from seq2seq.data.batch import Batch
 from seq2seq.errors import ConfigError, TrainingError
 from seq2seq.train import main, run
-from seq2seq.training.distributed import Place, Ranks, device_of, joined
+from seq2seq.training import distributed
+from seq2seq.training.distributed import Place, Ranks, assembled_store, device_of, joined
 from seq2seq.training.interrupts import Interrupted, StopSignals
 from seq2seq.training.loop import Position, Trainer
 from seq2seq.training.step import OptimizerStep
@@ -60,12 +64,12 @@ def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def train(corpus: Path, tmp_path: Path) -> Callable[..., Path]:
     """train(name, *overrides, ranks=2) -> run folder: the real `run`, on forked processes."""
 
-    def train(name: str, *overrides: str, ranks: int = 1) -> Path:
+    def train(name: str, *overrides: str, ranks: int = 1, seconds: float = 240) -> Path:
         words = words_of(corpus, tmp_path / name, *overrides)
         if ranks == 1:
             run(config_of(words))
         else:
-            assert exit_codes(ranks, train_rank, words) == [0] * ranks
+            assert exit_codes(ranks, train_rank, words, seconds=seconds) == [0] * ranks
         return tmp_path / name
 
     return train
@@ -173,7 +177,7 @@ def assert_same_run(ours: Path, theirs: Path, *, tolerance: float = 1e-6) -> Non
     ]
     assert shapes[0] == shapes[1]
     finals = [json.loads((folder / "metrics.json").read_text()) for folder in (ours, theirs)]
-    for split in ("valid", "test"):
+    for split in finals[0].keys() & {"valid", "test"}:
         for name, figure in finals[0][split].items():
             expected = finals[1][split][name]
             assert figure == (expected if isinstance(expected, str) else pytest.approx(expected, rel=tolerance))
@@ -184,8 +188,9 @@ def assert_same_run(ours: Path, theirs: Path, *, tolerance: float = 1e-6) -> Non
 
 @pytest.mark.parametrize("parallel", PARALLEL)
 def test_two_ranks_take_the_steps_of_one(train: Callable[..., Path], parallel: str) -> None:
-    one = train("one", "training.accumulation=4", "training.ema_decay=0.9")
-    two = train("two", "training.accumulation=2", "training.ema_decay=0.9", f"training.parallel={parallel}", ranks=2)
+    more = ["training.ema_decay=0.9", "training.keep_checkpoints=2", "training.average_checkpoints=3"]
+    one = train("one", "training.accumulation=4", *more)
+    two = train("two", "training.accumulation=2", f"training.parallel={parallel}", *more, ranks=2)
     assert max(record["epoch"] for record in records(one, "train")) > 0  # a step across the end of an epoch too
     assert_same_run(one, two)
 
@@ -206,6 +211,22 @@ def test_four_ranks_take_the_steps_of_one(train: Callable[..., Path], parallel: 
     one = train("one", "training.accumulation=4", *more)
     four = train("four", f"training.parallel={parallel}", *more, ranks=4)
     assert_same_run(one, four)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("parallel", PARALLEL)
+def test_a_language_model_too(corpus: Path, tmp_path: Path, parallel: str) -> None:
+    words = [word for word in TINY if not word.startswith(("model", "data", "decoding"))]
+    words += [
+        "task=language_modelling", "model=lm_small", "model.decoder_layers=2", "model.dim=16", "model.num_heads=2",
+        "model.feed_forward_dim=32", "model.max_length=16", "model.dropout=0", "model.embedding_dropout=0",
+        "decoding=sample", f"data.train={corpus}/train.in", f"data.valid={corpus}/valid.in",
+        f"data.cache_dir={corpus}/cache", "training.batch_tokens=64",
+    ]  # fmt: skip
+    run(config_of([*words, f"run_dir={tmp_path}/one", "training.accumulation=2"]))
+    more = [f"run_dir={tmp_path}/two", f"training.parallel={parallel}"]
+    assert exit_codes(2, train_rank, [*words, *more]) == [0, 0]
+    assert_same_run(tmp_path / "one", tmp_path / "two")
 
 
 @pytest.mark.parametrize("parallel", PARALLEL)
@@ -375,6 +396,43 @@ def test_a_step_of_another_size_is_pointed_out(train: Callable[..., Path], capfd
 # ----------------------------------------------------------- between the ranks
 
 
+@pytest.mark.parametrize("rank", [0, 1])
+def test_notes_of_a_start_before_are_not_taken_for_those_of_now(rank: int) -> None:
+    """Whichever comes first, and though every note of the start before is still there."""
+    store = torch.distributed.HashStore()
+    for _ in range(3):
+        names: dict[int, Any] = {}
+
+        def come(rank: int, names: dict[int, Any] = names) -> None:
+            names[rank] = assembled_store(store, Place(rank, 3, rank, 3))
+
+        threads = [threading.Thread(target=come, args=((rank + number) % 3,)) for number in range(3)]
+        for thread in threads:
+            thread.start()
+            time.sleep(0.05)
+        for thread in threads:
+            thread.join(10)
+        assert names.keys() == {0, 1, 2}
+        names[0].set("note", "from 0")
+        assert names[1].get("note") == names[2].get("note") == b"from 0"
+        assert not names[1].check(["old"])
+        names[2].set("old", "")
+
+
+def test_ranks_that_do_not_come_are_not_waited_for_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(distributed, "LONGEST_START", timedelta(seconds=0.1))
+    with pytest.raises(TrainingError, match="rank 1: not all of 2 ranks have come within 0:00:00.1"):
+        assembled_store(torch.distributed.HashStore(), Place(1, 2, 1, 2))
+
+
+def test_without_a_place_to_meet_there_is_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "2"), ("LOCAL_WORLD_SIZE", "2")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(TrainingError, match="rank 0: the ranks cannot meet at None:None .*MASTER_ADDR"), joined("cpu"):
+        pass
+
+
 def meet(folder: Path) -> None:
     with joined("cpu") as ranks:
         rank, world_size = ranks.rank, ranks.world_size
@@ -433,19 +491,24 @@ main()
 """
 
 
-def torchrun(*words: str) -> "subprocess.Popen[str]":
-    return subprocess.Popen(
+@contextlib.contextmanager
+def torchrun(*words: str) -> Iterator["subprocess.Popen[str]"]:
+    with subprocess.Popen(
         [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node=2", *words], text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )  # fmt: skip
+    ) as process:  # fmt: skip
+        try:
+            yield process
+        finally:
+            process.terminate()  # killed, it would leave its ranks behind
 
 
 @pytest.mark.slow
 def test_torchrun_restarts_from_the_last_checkpoint(unstopped: dict[str, Path], corpus: Path, tmp_path: Path) -> None:
     script = tmp_path / "unlucky.py"
     script.write_text(UNLUCKY)
-    process = torchrun("--max-restarts=1", str(script), *words_of(corpus, tmp_path / "cut", *SMOOTH))
-    output, errors = process.communicate(timeout=240)
+    with torchrun("--max-restarts=1", str(script), *words_of(corpus, tmp_path / "cut", *SMOOTH)) as process:
+        output, errors = process.communicate(timeout=200)
     assert process.returncode == 0, errors
     assert "rank 1 is gone at step 5" in errors and "going on from step 4" in errors
     assert json.loads(output.splitlines()[-1])["ranks"] == 2
@@ -458,13 +521,13 @@ def test_torchrun_is_asked_to_stop(
     train: Callable[..., Path], corpus: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     more = ["training.steps=400", "training.validate_every=1000", "training.save_every=1000"]
-    process = torchrun("-m", "seq2seq.train", *words_of(corpus, tmp_path / "cut", *more))
-    lines = tmp_path / "cut" / "metrics.jsonl"
-    while not (lines.exists() and lines.read_text().count("\n") > 20):
-        assert process.poll() is None, process.communicate()
-        time.sleep(0.05)
-    process.send_signal(number)
-    _, errors = process.communicate(timeout=120)
+    with torchrun("-m", "seq2seq.train", *words_of(corpus, tmp_path / "cut", *more)) as process:
+        lines = tmp_path / "cut" / "metrics.jsonl"
+        while not (lines.exists() and lines.read_text().count("\n") > 20):
+            assert process.poll() is None, process.communicate()
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, errors = process.communicate(timeout=120)
     assert process.returncode != 0
     assert errors.count(f"stopped by {number.name}; everything that was finished is saved") == 1
     assert json.loads((tmp_path / "cut/last/training/state.json").read_text())["step"] >= 20

@@ -80,6 +80,14 @@ def test_remains_of_a_crash_are_removed(folder: RunFolder) -> None:
     assert sorted(path.name for path in folder.path.iterdir()) == [".hidden", "last"]
 
 
+def test_files_that_a_crash_left_half_written_are_removed(folder: RunFolder) -> None:
+    """Also where nothing is saved any more: the run had ended and drew its curves."""
+    run(folder, range(1, 2))
+    (folder.path / ".curves.png.77.tmp").touch()
+    folder.restore()
+    assert [path.name for path in folder.path.iterdir()] == ["last"]
+
+
 @pytest.mark.parametrize("remains", [[".best.77.old"], [".best.77.old", ".best.77.tmp"]])
 def test_a_best_caught_between_two_names_comes_back(folder: RunFolder, remains: list[str]) -> None:
     """The new one where it is whole, else the one before it."""
