@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import multiprocessing
 import os
 import random
@@ -17,6 +18,7 @@ from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 import safetensors.torch
@@ -121,6 +123,18 @@ def train_with_loss_scale(words: list[str]) -> None:
     run(config_of(words))
 
 
+def train_through_bad_steps(words: list[str]) -> None:
+    """Three steps of which the last rank's gradient is no number."""
+    real = OptimizerStep._accumulate
+
+    def poisoned(self: OptimizerStep, batches: Any, tokens: float) -> Any:
+        bad = 5 <= self.ranks.step < 8 and self.ranks.rank == self.ranks.world_size - 1
+        return real(self, batches, math.nan if bad else tokens)
+
+    with mock.patch.object(OptimizerStep, "_accumulate", poisoned):
+        run(config_of(words))
+
+
 def exit_codes(world_size: int, work: Callable[..., None], *arguments: Any, seconds: float = 240) -> list[int | None]:
     """Fork as many ranks, which know their place as torchrun tells it, and wait for them."""
     with socket.socket() as free:
@@ -163,6 +177,9 @@ def assert_same_run(ours: Path, theirs: Path, *, tolerance: float = 1e-6) -> Non
         for one, other in zip(first, second, strict=True):
             assert one.keys() == other.keys()
             for name in one.keys() - {"kind", "seconds", "tokens_per_second"}:
+                if one[name] is None or other[name] is None:  # of steps that are skipped
+                    assert one[name] is other[name]
+                    continue
                 assert one[name] == pytest.approx(other[name], rel=tolerance, abs=2e-5 if "norm" in name else 1e-9)
     for name in ("best", "last"):
         one, other = (safetensors.torch.load_file(folder / name / "model.safetensors") for folder in (ours, theirs))
@@ -226,6 +243,18 @@ def test_a_language_model_too(corpus: Path, tmp_path: Path, parallel: str) -> No
     run(config_of([*words, f"run_dir={tmp_path}/one", "training.accumulation=2"]))
     more = [f"run_dir={tmp_path}/two", f"training.parallel={parallel}"]
     assert exit_codes(2, train_rank, [*words, *more]) == [0, 0]
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+
+
+@pytest.mark.parametrize("parallel", PARALLEL)
+def test_all_go_back_when_one_rank_has_no_gradient(corpus: Path, tmp_path: Path, parallel: str) -> None:
+    more = ["training.max_skipped=3", "training.save_every=4", "training.ema_decay=0.9"]
+    one = words_of(corpus, tmp_path / "one", *more, "training.accumulation=4")
+    train_through_bad_steps(one)
+    two = words_of(corpus, tmp_path / "two", *more, "training.accumulation=2", f"training.parallel={parallel}")
+    assert exit_codes(2, train_through_bad_steps, two) == [0, 0]
+    for folder in (tmp_path / "one", tmp_path / "two"):
+        assert records(folder, "rollback") == [{"kind": "rollback", "step": 8, "to_step": 4, "rate_factor": 0.5}]
     assert_same_run(tmp_path / "one", tmp_path / "two")
 
 
