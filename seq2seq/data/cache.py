@@ -1,10 +1,14 @@
 """The folder of derived files (token ids, tokenizers, text fetched from the hub): named by what they were made of."""
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
+import platform
+import re
 import secrets
+import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +19,11 @@ from seq2seq.errors import DataError
 
 BLOCK = 1 << 20
 """Bytes read at a time."""
+MACHINE = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+HALF_WRITTEN = re.compile(r"\..+-(?P<machine>[0-9a-f]+)-[0-9a-f]{8}(\.\w+)?")
+"""Names of files that are being written, or that a crash has left."""
+STALE_SECONDS = 24 * 3600.0
+"""A half-written file of another machine, whose locks may not show here, is left alone for so long."""
 
 
 def cache_folder(config: DataConfig) -> Path:
@@ -39,12 +48,15 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.stem}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
-        temporary.touch(exist_ok=False)  # with the user's own permissions, unlike mkstemp: a cache may be shared
-        yield temporary
-        with temporary.open("rb+") as written:  # on disk before it has its name: power may fail in between
-            os.fsync(written.fileno())
-        os.replace(temporary, path)
+        sweep(path.parent)
+        temporary = path.with_name(f".{path.stem}-{MACHINE}-{secrets.token_hex(4)}{path.suffix}")
+        with temporary.open("xb") as locked:  # with the user's own permissions, unlike mkstemp: a cache may be shared
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(locked, fcntl.LOCK_EX)
+            yield temporary
+            with temporary.open("rb+") as written:  # on disk before it has its name: power may fail in between
+                os.fsync(written.fileno())
+            os.replace(temporary, path)
         temporary = None
     except OSError as error:
         raise DataError(
@@ -54,6 +66,25 @@ def whole_file(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def sweep(folder: Path) -> None:
+    """Remove the files that processes which are gone have left half-written in a folder."""
+    for path in folder.glob(".*"):
+        name = HALF_WRITTEN.fullmatch(path.name)
+        if name is None:
+            continue
+        with contextlib.suppress(OSError), path.open("rb+") as file:  # it may be gone, or somebody else's
+            old = time.time() - os.fstat(file.fileno()).st_mtime > STALE_SECONDS
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it however its writer ends
+                left = old or name["machine"] == MACHINE
+            except BlockingIOError:
+                left = False
+            except OSError:
+                left = old
+            if left:
+                path.unlink()
 
 
 def checksum(path: Path) -> str:

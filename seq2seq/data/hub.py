@@ -101,7 +101,7 @@ class HubRows:
         """The pairs behind the first `done`.
 
         A stream goes on at `mark` without reading what lies before it, unless another version of `datasets` made it;
-        then, as where there is no mark, the rows before are read and left out.
+        then, as where there is no mark and in a dataset that is no stream, the rows before are left out.
 
         Raises:
             HubUnreachableError: the hub cannot be reached, or no longer.
@@ -113,7 +113,8 @@ class HubRows:
         with _told(self.asked):
             import datasets
 
-            if mark is not None and mark["datasets"] == datasets.__version__:
+            stream = isinstance(self._dataset, datasets.IterableDataset)
+            if stream and mark is not None and mark["datasets"] == datasets.__version__:
                 self._dataset.load_state_dict(mark["state"])
             elif done:
                 self._dataset = self._dataset.skip(done)

@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import pyarrow as pa
 
-from seq2seq.data.cache import read_label, whole_file, write_label
+from seq2seq.data.cache import read_label, sweep, whole_file, write_label
 from seq2seq.files import sha256
 
 Item = TypeVar("Item")
@@ -37,6 +37,7 @@ class Shard:
 
 def read_shards(folder: Path) -> tuple[list[Shard], Path | None]:
     """The good shards of a folder from the first on, and the damaged file that ends them, if that is why they end."""
+    sweep(folder)
     shards: list[Shard] = []
     for number in itertools.count():
         path = _path(folder, number)

@@ -1,4 +1,7 @@
-"""Token ids in memory-mapped Arrow files, so that memory does not grow with the text and a second run starts at once.
+"""Token ids in memory-mapped Arrow files, so that the text takes no memory and a second run starts at once.
+
+What is held for each pair are its two lengths (`Rows`), 8 bytes, and while an epoch runs its place in the order, 8 more
+(`data/batching.py`), with some 100 bytes for each batch.
 
 A folder of shards is named by the text, the tokenizers and the rules that made it. A preparation that was interrupted
 goes on behind the last whole shard; a damaged shard is made again, with those behind it.

@@ -46,7 +46,7 @@ def in_order(work: Callable[[Item], Result], items: Iterable[Item], *, workers: 
         workers: processes; with 1, or when there are only a few items, the work is done in this one.
 
     Raises:
-        DataError: a process ended unexpectedly.
+        DataError: a process cannot be started, or ended unexpectedly.
     """
     reader = _Reader(items)
     if workers == 1:
@@ -106,11 +106,13 @@ def _in_processes(work: Callable[[Item], Result], items: Iterator[Item], workers
 
     try:
         for _ in range(workers):
-            processes.append(_Process(job))
+            with _told():
+                processes.append(_Process(job))
             idle.put(processes[-1])
         waiting: deque[Future[Any]] = deque()
         for item in items:
-            waiting.append(threads.submit(call, item))
+            with _told():
+                waiting.append(threads.submit(call, item))
             if len(waiting) > 2 * workers:
                 yield waiting.popleft().result()
         while waiting:
@@ -121,6 +123,18 @@ def _in_processes(work: Callable[[Item], Result], items: Iterator[Item], workers
         threads.shutdown(cancel_futures=True)  # a thread that waits for a process sees that it has gone
         for process in processes:
             process.close()
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Say in one sentence that the system gives no process, no pipe or no thread."""
+    try:
+        yield
+    except (OSError, RuntimeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else None
+        raise DataError(
+            f"a process that encodes text cannot be started ({reason or error}); lower data.workers."
+        ) from error
 
 
 class _Process:

@@ -1,13 +1,16 @@
+import fcntl
 import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from seq2seq.config import DataConfig
-from seq2seq.data.cache import cache_folder, key_of, read_label, whole_file, write_label
+from seq2seq.data.cache import cache_folder, key_of, read_label, sweep, whole_file, write_label
+from seq2seq.data.shards import read_shards
 from seq2seq.errors import DataError
 
 
@@ -50,6 +53,51 @@ def test_unwritable_folder_is_one_sentence(tmp_path: Path) -> None:
         whole_file(tmp_path / "file" / "below" / "x"),
     ):
         pass
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from seq2seq.data.cache import whole_file
+with whole_file(Path(sys.argv[1])) as temporary:
+    temporary.write_text("half")
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("sweeper", ["writing", "reading"])
+def test_what_a_killed_process_left_goes(tmp_path: Path, sweeper: str) -> None:
+    path = tmp_path / "00000.arrow"
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
+    (left,) = tmp_path.iterdir()
+    assert killed.returncode == -9 and left.name.startswith(".00000-")
+    with whole_file(tmp_path / "00001.arrow") as ours:
+        ours.write_text("of a process that lives")
+        assert not left.exists()
+        left.write_text("once more")
+        if sweeper == "writing":
+            with whole_file(path):
+                pass
+        else:
+            assert read_shards(tmp_path) == ([], None)
+        assert not left.exists() and ours.exists()
+    assert (tmp_path / "00001.arrow").read_text() == "of a process that lives"
+
+
+def test_what_another_machine_writes_is_left_for_a_day(tmp_path: Path) -> None:
+    theirs, others = tmp_path / ".00000-0123abcd-89abcdef.arrow", tmp_path / ".keep-this"
+    theirs.write_text("half")
+    others.write_text("")
+    sweep(tmp_path)
+    assert theirs.exists()
+    for file in (theirs, others):
+        os.utime(file, (0, time.time() - 25 * 3600))
+    with theirs.open("rb") as locked:
+        fcntl.flock(locked, fcntl.LOCK_EX)
+        sweep(tmp_path)
+        assert theirs.exists()
+    sweep(tmp_path)
+    assert not theirs.exists() and others.exists()
 
 
 FULL_DISK = """

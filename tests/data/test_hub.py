@@ -172,10 +172,10 @@ def test_hub_text_is_fetched_once_and_no_more_than_asked(tmp_path: Path, monkeyp
         opened("wmt/wmt14:de-en", tmp_path, limit=8)
 
 
-@pytest.mark.parametrize("streaming", [True, False])
+@pytest.mark.parametrize(("streaming", "then"), [(True, True), (True, False), (False, True), (False, False)])
 @pytest.mark.parametrize("other_version", [False, True])
 def test_a_broken_fetch_goes_on_where_it_stopped(
-    streaming: bool, other_version: bool, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    streaming: bool, then: bool, other_version: bool, dataset: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     import datasets
@@ -203,12 +203,12 @@ def test_a_broken_fetch_goes_on_where_it_stopped(
 
     monkeypatch.setattr(hub, "_plain_rows", breaking)
 
-    def fetch(folder: str, limit: int | None = None) -> TextSource:
+    def fetch(folder: str, limit: int | None = None, streaming: bool = then) -> TextSource:
         return open_hub("some/set:de-en", default_split="train", columns=COLUMNS, streaming=streaming, limit=limit,
                         cache=tmp_path / folder, key="data.train")  # fmt: skip
 
     with pytest.raises(HubUnreachableError, match="cannot be reached .the line is dead"):
-        fetch("broken", limit=9)
+        fetch("broken", limit=9, streaming=streaming)
     broken_at[0], read[:] = 0, []
     if other_version:
         monkeypatch.setattr(datasets, "__version__", "0.0")

@@ -1,14 +1,17 @@
 """Processes that do the same as one, in the same order, and that never outlive it."""
 
+import errno
 import functools
 import operator
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -68,6 +71,30 @@ def test_a_few_items_start_no_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(subprocess, "Popen", None)
     assert list(in_order(INVERSE, [1, 2, 4, 8], workers=2)) == [1, 0.5, 0.25, 0.125]
     assert list(in_order(INVERSE, [], workers=2)) == []
+
+
+def test_a_process_that_cannot_start_is_reported_and_ends_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    popen, started = subprocess.Popen, []
+
+    def second_fails(*arguments: Any, **settings: Any) -> Any:
+        if started:
+            raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+        started.append(popen(*arguments, **settings))
+        return started[0]
+
+    monkeypatch.setattr(subprocess, "Popen", second_fails)
+    with pytest.raises(DataError, match=r"cannot be started \(Cannot allocate memory\); lower data.workers\.$"):
+        list(in_order(INVERSE, range(1, 20), workers=2))
+    assert started[0].poll() is not None
+
+
+def test_a_thread_that_cannot_start_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", fails)
+    with pytest.raises(DataError, match=r"cannot be started \(can't start new thread\); lower data.workers"):
+        list(in_order(INVERSE, range(1, 20), workers=2))
 
 
 def test_a_process_that_dies_is_reported() -> None:
