@@ -12,7 +12,7 @@ import time
 import zlib
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from seq2seq.config import DataConfig
 from seq2seq.errors import DataError
@@ -48,11 +48,8 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary: Path | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        sweep(path.parent)
-        temporary = path.with_name(f".{path.stem}-{MACHINE}-{secrets.token_hex(4)}{path.suffix}")
-        with temporary.open("xb") as locked:  # with the user's own permissions, unlike mkstemp: a cache may be shared
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(locked, fcntl.LOCK_EX)
+        temporary, lock = _locked(path)
+        with lock:
             yield temporary
             with temporary.open("rb+") as written:  # on disk before it has its name: power may fail in between
                 os.fsync(written.fileno())
@@ -68,23 +65,41 @@ def whole_file(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def _locked(path: Path) -> tuple[Path, BinaryIO]:
+    """A new file beside `path`, locked until it is closed."""
+    while True:
+        temporary = path.with_name(f".{path.stem}-{MACHINE}-{secrets.token_hex(4)}{path.suffix}")
+        file = temporary.open("xb")  # with the user's own permissions, unlike mkstemp: a cache may be shared
+        with contextlib.suppress(OSError):  # a file system without locks
+            fcntl.flock(file, fcntl.LOCK_EX)
+        if os.fstat(file.fileno()).st_nlink:
+            return temporary, file
+        file.close()  # somebody swept before it was locked
+
+
 def sweep(folder: Path) -> None:
-    """Remove the files that processes which are gone have left half-written in a folder."""
-    for path in folder.glob(".*"):
-        name = HALF_WRITTEN.fullmatch(path.name)
-        if name is None:
-            continue
-        with contextlib.suppress(OSError), path.open("rb+") as file:  # it may be gone, or somebody else's
-            old = time.time() - os.fstat(file.fileno()).st_mtime > STALE_SECONDS
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it however its writer ends
-                left = old or name["machine"] == MACHINE
-            except BlockingIOError:
-                left = False
-            except OSError:
-                left = old
-            if left:
-                path.unlink()
+    """Remove the files that processes which are gone have left half-written in a folder; no folder is none.
+
+    Lists the whole folder, so it is done before the first file is written, not before each.
+    """
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") and (name := HALF_WRITTEN.fullmatch(entry.name)):
+                _remove_left(Path(entry.path), name["machine"] == MACHINE)
+
+
+def _remove_left(path: Path, ours: bool) -> None:
+    with contextlib.suppress(OSError), path.open("rb+") as file:  # it may be gone, or somebody else's
+        old = time.time() - os.fstat(file.fileno()).st_mtime > STALE_SECONDS
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it however its writer ends
+            left = old or ours
+        except BlockingIOError:
+            left = False
+        except OSError:
+            left = old
+        if left:
+            path.unlink()
 
 
 def checksum(path: Path) -> str:

@@ -11,7 +11,7 @@ from typing import TypeVar
 import sentencepiece
 
 from seq2seq.config import Documents, Task, TokenizerConfig, TokenizerKind
-from seq2seq.data.cache import key_of, read_label, whole_file, write_label
+from seq2seq.data.cache import key_of, read_label, sweep, whole_file, write_label
 from seq2seq.data.corpus import Corpus
 from seq2seq.data.files import TextSource
 from seq2seq.data.progress import Progress, say
@@ -118,6 +118,7 @@ def _learned(config: TokenizerConfig, corpus: Corpus, *, side: _Side, task: Task
         tokenizer = CharacterTokenizer("".join(characters))
     if tokenizer.vocab_size <= (0 if side is _Side.labels else UNK + 1):
         raise DataError(f"{_names(sources)}: {NO_TEXT}")
+    sweep(folder)
     with whole_file(path) as temporary:
         tokenizer.save(temporary)
     write_label(path)

@@ -5,6 +5,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -65,23 +66,35 @@ with whole_file(Path(sys.argv[1])) as temporary:
 """
 
 
-@pytest.mark.parametrize("sweeper", ["writing", "reading"])
-def test_what_a_killed_process_left_goes(tmp_path: Path, sweeper: str) -> None:
+def test_what_a_killed_process_left_goes(tmp_path: Path) -> None:
     path = tmp_path / "00000.arrow"
     killed = subprocess.run([sys.executable, "-c", KILLED, str(path)], check=False)
     (left,) = tmp_path.iterdir()
     assert killed.returncode == -9 and left.name.startswith(".00000-")
     with whole_file(tmp_path / "00001.arrow") as ours:
         ours.write_text("of a process that lives")
-        assert not left.exists()
-        left.write_text("once more")
-        if sweeper == "writing":
-            with whole_file(path):
-                pass
-        else:
-            assert read_shards(tmp_path) == ([], None)
+        assert read_shards(tmp_path) == ([], None)
         assert not left.exists() and ours.exists()
     assert (tmp_path / "00001.arrow").read_text() == "of a process that lives"
+
+
+def test_a_file_that_is_swept_before_it_is_locked_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, swept = fcntl.flock, []
+
+    def after_a_sweep(file: Any, operation: int) -> None:
+        if operation == fcntl.LOCK_EX and len(swept) < 2:
+            swept.extend(tmp_path.iterdir())
+            sweep(tmp_path)
+        lock(file, operation)
+
+    monkeypatch.setattr(fcntl, "flock", after_a_sweep)
+    with whole_file(tmp_path / "written") as temporary:
+        temporary.write_text("whole")
+        sweep(tmp_path)
+        assert list(tmp_path.iterdir()) == [temporary]
+    assert len(swept) == 2 and (tmp_path / "written").read_text() == "whole"
 
 
 def test_what_another_machine_writes_is_left_for_a_day(tmp_path: Path) -> None:
