@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from seq2seq.checkpoint import load_checkpoint
 from seq2seq.config import Config, Positions, Task
@@ -24,6 +23,7 @@ from seq2seq.errors import ConfigError
 from seq2seq.files import sha256
 from seq2seq.plain import to_dict
 from seq2seq.training import loss
+from seq2seq.training.head_in_chunks import LinearHead, loss_in_chunks
 from seq2seq.training.objective import Objective
 
 
@@ -155,8 +155,7 @@ def linear_distillation(
 ) -> tuple[Tensor, Tensor]:
     """The mixture of `DistillationObjective` for two linear heads, without ever holding all logits of either.
 
-    As `loss.linear_cross_entropy`: rows are taken a chunk at a time, and only the gradients for the student's hidden
-    states and weights are kept. First derivatives only; none for the teacher.
+    First derivatives only; none for the teacher.
 
     Args:
         hidden: the student's, (..., dim)
@@ -174,93 +173,25 @@ def linear_distillation(
         The mixture to minimise and the plain negative log-likelihood (no gradient), in nats, both summed.
     """
     counted = targets != IGNORE
-    return _LinearDistillation.apply(  # type: ignore[no-any-return, no-untyped-call]
-        hidden[counted],
-        weight,
-        bias,
-        targets[counted],
-        (teacher_hidden[counted], teacher_weight, teacher_bias),
-        (label_smoothing, teacher_share, temperature),
-        torch.is_grad_enabled(),
-    )
+    targets = targets[counted]
+    guide = LinearHead(teacher_hidden[counted].to(hidden.dtype), teacher_weight, teacher_bias)
 
-
-class _LinearDistillation(torch.autograd.Function):
-    @staticmethod
-    def forward(
-        context: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        targets: Tensor,
-        teacher: tuple[Tensor, Tensor, Tensor | None],
-        settings: tuple[float, float, float],
-        grad_enabled: bool,
-    ) -> tuple[Tensor, Tensor]:
-        smoothing, share, temperature = settings
-        rows, vocab = hidden.size(0), weight.size(0)
-        device = hidden.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-        summed = torch.float64 if dtype == torch.float64 else torch.float32
-        student = _Head(hidden, weight, bias, dtype)
-        guide = _Head(*teacher, dtype)
-        needs_gradient = grad_enabled and any(context.needs_input_grad)
-        mixture, nats = (hidden.new_zeros((), dtype=summed) for _ in range(2))
-        hidden_gradient = torch.empty_like(student.hidden) if needs_gradient else None
-        weight_gradient = torch.zeros_like(weight) if needs_gradient else None
-        bias_gradient = torch.zeros_like(bias) if needs_gradient and bias is not None else None
-        for start in range(0, rows, chunk := max(1, loss.CHUNK_ELEMENTS // vocab)):
-            here = slice(start, start + chunk)
-            logits = student.logits(here).to(summed)
-            log_probs = logits.log_softmax(dim=-1)
-            soft = log_probs if temperature == 1 else (logits / temperature).log_softmax(dim=-1)
-            teacher_soft = (guide.logits(here).to(summed) / temperature).log_softmax(dim=-1)
-            teacher_probs = teacher_soft.exp()
-            at_target = targets[here, None]
-            chunk_nats = -log_probs.gather(1, at_target).sum()
-            nats += chunk_nats
-            divergence = (teacher_probs * teacher_soft.sub_(soft)).sum()
-            mixture += (1 - share) * (1 - smoothing) * chunk_nats + share * temperature**2 * divergence
-            if smoothing:
-                mixture -= (1 - share) * smoothing / vocab * log_probs.sum()
-            if hidden_gradient is None or weight_gradient is None:
-                continue
-            # d cross-entropy / d logits = probabilities - smoothed one-hot target;
+    def chunk_loss(logits: Tensor, rows: slice, needs_gradient: bool) -> tuple[Tensor, Tensor]:
+        softened = logits if temperature == 1 else (logits / temperature).log_softmax(dim=-1)
+        entropy, nats = loss.chunk_cross_entropy(
+            logits, targets[rows], label_smoothing
+        )  # logits: now log-probabilities
+        log_ratio = guide.logits(rows).div_(temperature)
+        torch.log_softmax(log_ratio, dim=-1, out=log_ratio)
+        teacher_probs = log_ratio.exp()
+        divergence = log_ratio.sub_(softened).mul_(teacher_probs).sum()
+        if needs_gradient:
             # d T^2 KL / d logits = T (probabilities - the teacher's), both at temperature T
-            gradient = log_probs.exp()
-            soft_probs = gradient if temperature == 1 else soft.exp_()
-            divergence_gradient = (soft_probs - teacher_probs).mul_(share * temperature)
-            if smoothing:
-                gradient -= smoothing / vocab
-            gradient.scatter_add_(1, at_target, gradient.new_full(at_target.shape, smoothing - 1))
-            gradient = gradient.mul_(1 - share).add_(divergence_gradient)
-            if bias_gradient is not None:
-                bias_gradient += gradient.sum(dim=0)
-            gradient = gradient.to(dtype)
-            torch.mm(gradient, student.weight, out=hidden_gradient[here])
-            if weight_gradient.dtype == dtype:
-                weight_gradient.addmm_(gradient.t(), student.hidden[here])
-            else:
-                weight_gradient += gradient.t() @ student.hidden[here]
-        context.save_for_backward(hidden_gradient, weight_gradient, bias_gradient)
-        context.mark_non_differentiable(nats)
-        return mixture, nats
+            probs = logits.exp_()
+            excess = teacher_probs.neg_().add_(probs if temperature == 1 else softened.exp_())
+            loss.cross_entropy_gradient_(probs, targets[rows], label_smoothing).mul_(1 - teacher_share)
+            probs.add_(excess, alpha=teacher_share * temperature)
+        return (1 - teacher_share) * entropy + teacher_share * temperature**2 * divergence, nats
 
-    @staticmethod
-    @once_differentiable
-    def backward(context: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = [None if part is None else part * gradient.to(part.dtype) for part in context.saved_tensors]
-        return (*scaled, None, None, None, None)
-
-
-class _Head:
-    """Hidden states and a linear layer over them, in one number format."""
-
-    def __init__(self, hidden: Tensor, weight: Tensor, bias: Tensor | None, dtype: torch.dtype) -> None:
-        self.hidden, self.weight = hidden.to(dtype), weight.to(dtype)
-        self.bias = None if bias is None else bias.to(dtype)
-
-    def logits(self, rows: slice) -> Tensor:
-        """(rows, vocab)."""
-        logits = self.hidden[rows] @ self.weight.t()
-        return logits if self.bias is None else logits.add_(self.bias)
+    of_mean_logits = -(1 - teacher_share) * label_smoothing
+    return loss_in_chunks(hidden[counted], weight, bias, chunk_loss, of_mean_logits=of_mean_logits)

@@ -8,10 +8,10 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.autograd.function import once_differentiable
 
 from seq2seq.data.batch import IGNORE, Batch
 from seq2seq.training import loss
+from seq2seq.training.head_in_chunks import loss_in_chunks
 from seq2seq.training.objective import Objective
 
 
@@ -73,8 +73,7 @@ def linear_r_drop(
 ) -> tuple[Tensor, Tensor]:
     """The loss of `RDropObjective` for a linear head, without ever holding all logits of either pass.
 
-    As `loss.linear_cross_entropy`: rows are taken a chunk at a time, and only the gradients for hidden states and
-    weights are kept. First derivatives only.
+    First derivatives only.
 
     Args:
         first: (..., dim), hidden states of the one pass.
@@ -89,82 +88,22 @@ def linear_r_drop(
         The loss to minimise and the passes' mean negative log-likelihood (no gradient), in nats, both summed.
     """
     counted = targets != IGNORE
-    pairs = torch.stack([first[counted], second[counted]], dim=1)
-    return _LinearRDrop.apply(  # type: ignore[no-any-return, no-untyped-call]
-        pairs.flatten(0, 1),
-        weight,
-        bias,
-        targets[counted].repeat_interleave(2),
-        (label_smoothing, alpha),
-        torch.is_grad_enabled(),
-    )
+    # rows 2i and 2i + 1 are one target token
+    hidden = torch.stack([first[counted], second[counted]], dim=1).flatten(0, 1)
+    targets = targets[counted].repeat_interleave(2)
 
-
-class _LinearRDrop(torch.autograd.Function):
-    """Rows 2i and 2i + 1 of hidden states and targets are one target token."""
-
-    @staticmethod
-    def forward(
-        context: Any,
-        hidden: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        targets: Tensor,
-        settings: tuple[float, float],
-        grad_enabled: bool,
-    ) -> tuple[Tensor, Tensor]:
-        smoothing, alpha = settings
-        rows, vocab = hidden.size(0), weight.size(0)
-        device = hidden.device.type
-        dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
-        summed = torch.float64 if dtype == torch.float64 else torch.float32
-        hidden, cast_weight = hidden.to(dtype), weight.to(dtype)
-        needs_gradient = grad_enabled and any(context.needs_input_grad)
-        total, nats = (hidden.new_zeros((), dtype=summed) for _ in range(2))
-        hidden_gradient = torch.empty_like(hidden) if needs_gradient else None
-        weight_gradient = torch.zeros_like(weight) if needs_gradient else None
-        bias_gradient = torch.zeros_like(bias) if needs_gradient and bias is not None else None
-        for start in range(0, rows, chunk := 2 * max(1, loss.CHUNK_ELEMENTS // vocab // 2)):
-            here = slice(start, start + chunk)
-            logits = hidden[here] @ cast_weight.t()
-            if bias is not None:
-                logits += bias.to(dtype)
-            log_probs = logits.to(summed).log_softmax(dim=-1)
-            at_target = targets[here, None]
-            chunk_nats = -log_probs.gather(1, at_target).sum() / 2
-            nats += chunk_nats
-            # (tokens, 2, vocab): by how much log_probs exceed those of the token's other pass
-            log_ratio = log_probs.view(-1, 2, vocab)
-            log_ratio = log_ratio - log_ratio.flip(1)
-            probs = log_probs.exp()
-            pairs = probs.view(-1, 2, vocab)
-            divergence = (pairs * log_ratio).sum(dim=-1, keepdim=True)
-            total += (1 - smoothing) * chunk_nats + alpha / 4 * divergence.sum()
-            if smoothing:
-                total -= smoothing / vocab / 2 * log_probs.sum()
-            if hidden_gradient is None or weight_gradient is None:
-                continue
+    def chunk_loss(logits: Tensor, rows: slice, needs_gradient: bool) -> tuple[Tensor, Tensor]:
+        entropy, nats = loss.chunk_cross_entropy(logits, targets[rows], label_smoothing)
+        # (tokens, 2, vocab): by how much log-probabilities exceed those of the token's other pass
+        pairs = logits.view(-1, 2, logits.size(1))
+        log_ratio = pairs - pairs.flip(1)
+        probs = logits.exp_()
+        divergence = (pairs * log_ratio).sum(dim=-1, keepdim=True)
+        if needs_gradient:
             # d (KL(1 || 2) + KL(2 || 1)) / d logits of 1 = p1 (log p1/p2 - KL(1 || 2)) + p1 - p2
-            gradient = log_ratio.sub_(divergence).mul_(pairs).add_(pairs).sub_(pairs.flip(1)).mul_(alpha / 4)
-            # d cross-entropy / d logits = probabilities - smoothed one-hot target
-            if smoothing:
-                probs -= smoothing / vocab
-            probs.scatter_add_(1, at_target, probs.new_full(at_target.shape, smoothing - 1))
-            gradient = gradient.flatten(0, 1).add_(probs, alpha=0.5)
-            if bias_gradient is not None:
-                bias_gradient += gradient.sum(dim=0)
-            gradient = gradient.to(dtype)
-            torch.mm(gradient, cast_weight, out=hidden_gradient[here])
-            if weight_gradient.dtype == dtype:
-                weight_gradient.addmm_(gradient.t(), hidden[here])
-            else:
-                weight_gradient += gradient.t() @ hidden[here]
-        context.save_for_backward(hidden_gradient, weight_gradient, bias_gradient)
-        context.mark_non_differentiable(nats)
-        return total, nats
+            gradient = log_ratio.sub_(divergence).mul_(pairs).add_(pairs).sub_(pairs.flip(1))
+            loss.cross_entropy_gradient_(probs, targets[rows], label_smoothing).div_(2)
+            pairs.add_(gradient, alpha=alpha / 4)
+        return entropy / 2 + alpha / 4 * divergence.sum(), nats / 2
 
-    @staticmethod
-    @once_differentiable
-    def backward(context: Any, gradient: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        scaled = [None if part is None else part * gradient.to(part.dtype) for part in context.saved_tensors]
-        return (*scaled, None, None, None)
+    return loss_in_chunks(hidden, weight, bias, chunk_loss, of_mean_logits=-label_smoothing / 2, rows_together=2)

@@ -12,7 +12,7 @@ from seq2seq.checkpoint import load_checkpoint
 from seq2seq.config import Config, Documents, Positions, Task
 from seq2seq.data.batch import IGNORE, Batch
 from seq2seq.errors import ConfigError
-from seq2seq.training import distillation, loss
+from seq2seq.training import distillation, head_in_chunks
 from seq2seq.training.distillation import DistillationObjective, linear_distillation, load_teacher
 from seq2seq.training.objective import Objective
 
@@ -67,7 +67,7 @@ def test_equals_the_formula(
     bias: bool,
     chunk_rows: int,
 ) -> None:
-    monkeypatch.setattr(loss, "CHUNK_ELEMENTS", chunk_rows * VOCAB)
+    monkeypatch.setattr(head_in_chunks, "CHUNK_ELEMENTS", chunk_rows * VOCAB)
     parts = inputs(bias=bias)
     settings: dict[str, Any] = {
         "label_smoothing": label_smoothing,
@@ -89,7 +89,7 @@ def test_equals_the_formula(
 
 @pytest.mark.parametrize("temperature", [1.0, 3.0])
 def test_gradients_by_finite_differences(monkeypatch: pytest.MonkeyPatch, temperature: float) -> None:
-    monkeypatch.setattr(loss, "CHUNK_ELEMENTS", 3 * VOCAB)
+    monkeypatch.setattr(head_in_chunks, "CHUNK_ELEMENTS", 3 * VOCAB)
     parts = inputs()
     rest = {name: parts[name] for name in parts if name.startswith(("targets", "teacher"))}
     settings: dict[str, Any] = {"label_smoothing": 0.1, "teacher_share": 0.6, "temperature": temperature}

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from seq2seq.training import loss as module
+from seq2seq.training import head_in_chunks
 from seq2seq.training.loss import IGNORE, batch_loss, features_of, linear_cross_entropy
 
 VOCAB, DIM = 11, 6
@@ -45,7 +45,7 @@ def gradients(loss: Tensor, parts: dict[str, Any]) -> list[Tensor]:
 def test_equals_torch(
     monkeypatch: pytest.MonkeyPatch, smoothing: float, bias: bool, shape: tuple[int, ...], chunk_rows: int
 ) -> None:
-    monkeypatch.setattr(module, "CHUNK_ELEMENTS", chunk_rows * VOCAB)
+    monkeypatch.setattr(head_in_chunks, "CHUNK_ELEMENTS", chunk_rows * VOCAB)
     parts = inputs(*shape, bias=bias)
     smoothed, nats = linear_cross_entropy(**parts, label_smoothing=smoothing)
     expected = reference(*parts.values(), smoothing)
@@ -60,7 +60,7 @@ def test_equals_torch(
 
 @pytest.mark.parametrize("smoothing", [0.0, 0.3])
 def test_gradients_by_finite_differences(monkeypatch: pytest.MonkeyPatch, smoothing: float) -> None:
-    monkeypatch.setattr(module, "CHUNK_ELEMENTS", 3 * VOCAB)
+    monkeypatch.setattr(head_in_chunks, "CHUNK_ELEMENTS", 3 * VOCAB)
     parts = inputs(5)
     leaves = (parts["hidden"], parts["weight"], parts["bias"])
     assert torch.autograd.gradcheck(
@@ -154,7 +154,7 @@ def test_one_batch_of_8_is_two_of_4() -> None:
 
 @pytest.mark.parametrize("bias", [True, False])
 def test_bfloat16_autocast(monkeypatch: pytest.MonkeyPatch, bias: bool) -> None:
-    monkeypatch.setattr(module, "CHUNK_ELEMENTS", 3 * VOCAB)
+    monkeypatch.setattr(head_in_chunks, "CHUNK_ELEMENTS", 3 * VOCAB)
     parts = inputs(6, 5, dtype=torch.float32, bias=bias)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         smoothed, nats = linear_cross_entropy(**parts, label_smoothing=0.1)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from seq2seq.config import ModelConfig, Task, TrainingConfig
 from seq2seq.data.batch import IGNORE, Batch
 from seq2seq.model.build import build_model
-from seq2seq.training import loss
+from seq2seq.training import head_in_chunks, loss
 from seq2seq.training.objective import Objective
 from seq2seq.training.r_drop import RDropObjective, linear_r_drop, twice
 from seq2seq.training.step import build_objective
@@ -68,7 +68,7 @@ def test_equals_the_paper(
     shape: tuple[int, ...],
     chunk_rows: int,
 ) -> None:
-    monkeypatch.setattr(loss, "CHUNK_ELEMENTS", chunk_rows * VOCAB)
+    monkeypatch.setattr(head_in_chunks, "CHUNK_ELEMENTS", chunk_rows * VOCAB)
     parts = inputs(*shape, bias=bias)
     total, nats = linear_r_drop(**parts, label_smoothing=label_smoothing, alpha=alpha)
     expected = reference(parts, label_smoothing=label_smoothing, alpha=alpha)
@@ -84,7 +84,7 @@ def test_equals_the_paper(
 
 
 def test_gradients_by_finite_differences(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loss, "CHUNK_ELEMENTS", 3 * VOCAB)
+    monkeypatch.setattr(head_in_chunks, "CHUNK_ELEMENTS", 3 * VOCAB)
     parts = inputs(5)
 
     def total(first: Tensor, second: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
