@@ -56,7 +56,7 @@ from seq2seq.training.distillation import load_teacher
 from seq2seq.training.distributed import LostContactError, Ranks, joined, place_of_this_process, spoken_once
 from seq2seq.training.interrupts import Interrupted, StopAtOnce
 from seq2seq.training.loop import SaveCheckpoint, Trainer, is_better
-from seq2seq.training.report import MetricsLog, duration, show_notice
+from seq2seq.training.report import MetricsLog, duration, optional, show_notice
 from seq2seq.training.run_folder import RunFolder, changed_settings
 
 PROGRAM = "python -m seq2seq.train"
@@ -256,19 +256,22 @@ def train_and_score(config: Config, folder: RunFolder, ranks: Ranks) -> dict[str
 
 
 def write_result(final: dict[str, Any], folder: RunFolder) -> None:
-    """metrics.json and the curves.
+    """metrics.json and, where they can be drawn, the curves.
 
     Raises:
         TrainingError: the disk is full.
     """
     try:
         write_json(folder.metrics, final)
-        draw_curves(folder.metrics_lines, folder.path / "curves.png")
     except OSError as error:
         raise TrainingError(
-            f"{folder.path}: the final scores and curves could not be written ({error.strerror or error}); the "
-            "checkpoints are whole. Make room and start the same command again."
+            f"{folder.path}: the final scores could not be written ({error.strerror or error}); the checkpoints are "
+            "whole. Make room and start the same command again."
         ) from error
+    picture = folder.path / "curves.png"
+    with optional(str(picture)):
+        draw_curves(folder.metrics_lines, picture)
+        say(f"curves: {picture}")
 
 
 def fingerprints_of(prepared: Prepared) -> list[str]:
@@ -427,7 +430,7 @@ def report_result(config: Config, scorer: Scorer, final: dict[str, Any], folder:
     for split in ("valid", "test"):
         for line in scorer.describe(split, final):
             say(f"{split}: {line}")
-    say(f"trained {final['steps']:,} steps in {duration(final['training_seconds'])}; curves: {folder.path}/curves.png")
+    say(f"trained {final['steps']:,} steps in {duration(final['training_seconds'])}")
     use = {
         Task.translation: f"seq2seq-translate --ckpt {folder.best} < input.txt > output.txt",
         Task.language_modelling: f'seq2seq generate --ckpt {folder.best} --prompt "..."',

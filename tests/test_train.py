@@ -143,6 +143,26 @@ def test_going_on_equals_never_stopping(
     assert all(torch.equal(tensor, best[1][name]) for name, tensor in best[0].items())
 
 
+def test_pictures_that_cannot_be_written_end_no_run(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "run"
+    (run_dir / "curves.png" / "something").mkdir(parents=True)
+    (run_dir / "tensorboard").touch()
+    more = ["training.steps=3", "training.validate_every=100", "training.tensorboard=true"]
+    assert train(*arguments(corpus, run_dir, *more))["steps"] == 3
+    errors = capsys.readouterr().err
+    assert errors.count("warning:") == 2
+    assert f"warning: {run_dir}/tensorboard: TensorBoard files cannot be written (File exists)" in errors
+    assert f"warning: {run_dir}/curves.png cannot be written (Is a directory)" in errors
+    assert "curves: " not in errors
+    assert json.loads((run_dir / "metrics.json").read_text())["steps"] == 3
+    shutil.rmtree(run_dir / "curves.png")
+    train(*arguments(corpus, run_dir, *more))
+    assert f"curves: {run_dir}/curves.png\n" in capsys.readouterr().err
+    assert (run_dir / "curves.png").is_file()
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_signals_lose_nothing(corpus: Path, tmp_path: Path, number: signal.Signals) -> None:
     more = ["training.steps=150", "training.save_every=10", "training.validate_every=60", "training.log_every=1"]

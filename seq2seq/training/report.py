@@ -1,15 +1,18 @@
 """What a run says while it works: lines in metrics.jsonl, TensorBoard scalars, and one line at a time for people."""
 
+import contextlib
 import json
 import math
 import shutil
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from rich.console import Console
 from rich.panel import Panel
+
+from seq2seq.training.tensorboard import EventFile
 
 console = Console(stderr=True, highlight=False, soft_wrap=True)
 """People's output goes to stderr; stdout is for machines."""
@@ -21,8 +24,22 @@ def show_notice(notice: str | None) -> None:
         Console(stderr=True).print(Panel(notice, title="NOT THE CORPUS THAT WAS ASKED FOR", style="bold red"))
 
 
+@contextlib.contextmanager
+def optional(output: str) -> Iterator[None]:
+    """The block writes what a run can do without: where that fails, a warning says so and the run goes on.
+
+    Args:
+        output: what and where, for the warning.
+    """
+    try:
+        yield
+    except Exception as error:  # whatever it is, no picture is worth a run
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error) or type(error).__name__
+        Progress().say(f"warning: {output} cannot be written ({reason}); the run goes on without.")
+
+
 class MetricsLog:
-    """Figures by step, appended to metrics.jsonl and, if wanted, to TensorBoard files.
+    """Figures by step, appended to metrics.jsonl and, if wanted, to TensorBoard files as long as these can be written.
 
     Args:
         path: of metrics.jsonl.
@@ -32,27 +49,30 @@ class MetricsLog:
 
     def __init__(self, path: Path, *, tensorboard: Path | None, step: int) -> None:
         self._file = open(path, "a", encoding="utf-8")  # noqa: SIM115 - open as long as the run
-        self._writer: Any = None
+        self._events: EventFile | None = None
+        self._tensorboard = f"{tensorboard}: TensorBoard files"
         if tensorboard is not None:
-            from tensorboardX import SummaryWriter
-
-            self._writer = SummaryWriter(str(tensorboard), purge_step=step + 1)
+            with optional(self._tensorboard):
+                self._events = EventFile(tensorboard, step=step + 1)
 
     def write(self, kind: str, step: int, **figures: float | int | str | None) -> None:
         """Append one line: {"kind": "train" | "valid", "step": ..., ...}; JSON has no NaN, so such a figure is null."""
         figures = {name: None if _is_not_finite(value) else value for name, value in figures.items()}
         self._file.write(json.dumps({"kind": kind, "step": step, **figures}, ensure_ascii=False) + "\n")
         self._file.flush()
-        if self._writer is not None:
-            for name, value in figures.items():
-                if isinstance(value, int | float):
-                    self._writer.add_scalar(f"{kind}/{name}", value, step)
+        if self._events is not None:
+            numbers = {f"{kind}/{name}": value for name, value in figures.items() if isinstance(value, int | float)}
+            events, self._events = self._events, None
+            with optional(self._tensorboard):
+                events.add(step, numbers)
+                self._events = events
 
     def close(self) -> None:
         """Close the files."""
         self._file.close()
-        if self._writer is not None:
-            self._writer.close()
+        if self._events is not None:
+            with optional(self._tensorboard):
+                self._events.close()
 
 
 def _is_not_finite(value: float | int | str | None) -> bool:

@@ -1,13 +1,15 @@
 import io
 import json
 import math
+import os
 import sys
 from pathlib import Path
 
 import pytest
 
 from seq2seq.training import report
-from seq2seq.training.report import MetricsLog, Progress, duration, show_notice
+from seq2seq.training.interrupts import Interrupted
+from seq2seq.training.report import MetricsLog, Progress, duration, optional, show_notice
 
 
 class Terminal(io.StringIO):
@@ -70,6 +72,53 @@ def test_tensorboard_gets_the_numbers(tmp_path: Path) -> None:
     data = events.read_bytes()
     assert b"train/loss" in data
     assert b"train/name" not in data and b"train/nothing" not in data
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+def test_tensorboard_on_a_full_disk_is_given_up_with_one_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However much there is to write afterwards, and nothing waits for it."""
+    folder = tmp_path / "tensorboard"
+    log = MetricsLog(tmp_path / "metrics.jsonl", tensorboard=folder, step=0)
+    (events,) = folder.iterdir()
+    with open("/dev/full", "wb") as full:
+        for name in os.listdir("/proc/self/fd"):
+            if Path(f"/proc/self/fd/{name}").resolve() == events:
+                os.dup2(full.fileno(), int(name))
+    for step in range(1, 101):
+        log.write("train", step, loss=1.25, nll=1.0)
+    log.close()
+    assert [line["step"] for line in read(tmp_path / "metrics.jsonl")] == list(range(1, 101))
+    assert capsys.readouterr().err == (
+        f"warning: {folder}: TensorBoard files cannot be written (No space left on device); the run goes on without.\n"
+    )
+
+
+def test_a_folder_for_tensorboard_that_cannot_be_made_is_one_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "tensorboard").touch()
+    log = MetricsLog(tmp_path / "metrics.jsonl", tensorboard=tmp_path / "tensorboard", step=0)
+    for step in (1, 2):
+        log.write("train", step, loss=1.25)
+    log.close()
+    assert len(read(tmp_path / "metrics.jsonl")) == 2
+    assert capsys.readouterr().err.count("TensorBoard files cannot be written (File exists)") == 1
+
+
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ValueError("no font"), RuntimeError()])
+def test_what_a_run_can_do_without_ends_no_run(error: Exception, capsys: pytest.CaptureFixture[str]) -> None:
+    with optional("a picture"):
+        raise error
+    reason = "No space left on device" if isinstance(error, OSError) else str(error) or "RuntimeError"
+    assert capsys.readouterr().err == f"warning: a picture cannot be written ({reason}); the run goes on without.\n"
+
+
+def test_a_signal_is_no_failure_of_a_picture() -> None:
+    with pytest.raises(Interrupted), optional("a picture"):
+        raise Interrupted(2)
 
 
 # ------------------------------------------------------------------ progress
