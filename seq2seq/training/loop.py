@@ -2,6 +2,7 @@
 
 import contextlib
 import copy
+import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -35,12 +36,17 @@ SMALLEST_RATE_FACTOR = 2.0**-10
 
 
 def is_better(metric: str, metrics: Metrics, best: Metrics | None) -> bool:
-    """Whether the watched metric beats the best so far; the loss decides between equals."""
-    if best is None:
-        return True
-    if metrics[metric] == best[metric]:
-        return metrics["loss"] < best["loss"]
-    return (metrics[metric] < best[metric]) == (metric in LOWER_IS_BETTER)
+    """Whether the watched metric beats the best so far; the loss decides between equals. NaN is worse than any number."""
+    return best is None or _rank(metric, metrics) > _rank(metric, best)
+
+
+def _rank(metric: str, metrics: Metrics) -> list[tuple[bool, float]]:
+    """What to compare: greater is better."""
+    ranks = []
+    for name in (metric, "loss"):
+        value = -metrics[name] if name in LOWER_IS_BETTER else metrics[name]
+        ranks.append((False, 0.0) if math.isnan(value) else (True, value))
+    return ranks
 
 
 class Epoch(Protocol):

@@ -25,7 +25,7 @@ from seq2seq.data.tokenizer import ByteTokenizer, Tokenizers
 from seq2seq.errors import TrainingError
 from seq2seq.training import loop
 from seq2seq.training.interrupts import Interrupted
-from seq2seq.training.loop import Metrics, Trainer
+from seq2seq.training.loop import Metrics, Trainer, is_better
 from seq2seq.training.optimizer import optimizer_tensors
 from seq2seq.training.report import MetricsLog
 from seq2seq.training.run_folder import RunFolder
@@ -195,6 +195,39 @@ def test_best_is_the_best_and_patience_counts_from_it(tmp_path: Path) -> None:
     assert [step for step, _ in run.validated] == [2, 4, 6, 8]  # the best at 4, two without gain, the end
     assert [step for name, step, _ in run.saved if name == "best"] == [2, 4]
     assert run.trainer.position.best_step == 4
+
+
+SCORES = st.sampled_from([math.nan, 0.0, 0.5, 1.0, math.inf])
+
+
+@pytest.mark.parametrize("metric", ["loss", "bleu"])
+@given(results=st.lists(st.fixed_dictionaries({"loss": SCORES, "bleu": SCORES}), min_size=1, max_size=6))
+def test_the_best_of_several_is_a_number_where_there_is_one(metric: str, results: list[Metrics]) -> None:
+    """In whichever order they come; of equal scores the one with the lower loss, and of those the first."""
+    best: Metrics | None = None
+    for result in results:
+        assert not is_better(metric, result, result)
+        best = result if is_better(metric, result, best) else best
+    assert best is not None
+    numbers = [result for result in results if not math.isnan(result[metric])]
+    if not numbers:
+        assert math.isnan(best[metric])
+        numbers = results
+    else:
+        top = (min if metric == "loss" else max)(result[metric] for result in numbers)
+        assert best[metric] == top
+        numbers = [result for result in numbers if result[metric] == top]
+    losses = [result["loss"] for result in numbers if not math.isnan(result["loss"])]
+    assert best["loss"] == min(losses) if losses else math.isnan(best["loss"])
+
+
+def test_a_first_validation_that_is_no_number_does_not_stay_the_best(tmp_path: Path) -> None:
+    losses = iter([math.nan, math.nan, 4.0, math.nan, 3.0, 5.0])
+    run = Run(
+        tmp_path / "run", [batch(rows(1))], steps=12, validate_every=2, losses=losses, early_stopping="loss"
+    ).fit()
+    assert [step for name, step, _ in run.saved if name == "best"] == [2, 6, 10]
+    assert (run.trainer.position.best, run.trainer.position.best_step) == ({"loss": 3.0}, 10)
 
 
 def test_every_validation_leaves_a_state_to_go_on_from(tmp_path: Path) -> None:
