@@ -389,9 +389,9 @@ def average_newest(
     config: Config, model: nn.Module, folder: RunFolder, trainer: Trainer, scorer: Scorer, save: Any
 ) -> None:
     """Average the newest checkpoints and take the result as best if it scores better."""
-    count = config.training.average_checkpoints
-    newest = [folder.last, *(older for older in folder.kept() if older != folder.name_when_older(0))][:count]
-    if count == 0 or len(newest) < 2:
+    ranks = trainer.ranks
+    newest = ranks.broadcast(checkpoints_to_average(folder, config.training.average_checkpoints) if ranks.first else [])
+    if not newest:
         return
     load_weights(model, mean_weights(map(read_weights, newest)), origin="the average")
     model.eval()
@@ -403,8 +403,26 @@ def average_newest(
     )
     if better:
         trainer.position.best, trainer.position.best_step = metrics, trainer.position.step
-    if better and trainer.ranks.first:
+    if better and ranks.first:
         save(folder.best, model=model, weights=weights_of(model), metrics={"valid": metrics, "averaged": len(newest)})
+
+
+def checkpoints_to_average(folder: RunFolder, count: int) -> list[Path]:
+    """The whole ones among the newest so many checkpoints, at least two; none where there are fewer."""
+    newest = [folder.last, *(older for older in folder.kept() if older != folder.name_when_older(0))][:count]
+    if len(newest) < 2:
+        return []
+    whole = []
+    for checkpoint in newest:
+        try:
+            verify(checkpoint)
+            whole.append(checkpoint)
+        except CheckpointError as error:
+            say(f"warning: the average leaves a checkpoint out: {error}")
+    if len(whole) < 2:
+        say(f"warning: of the newest {len(newest)} checkpoints {len(whole) or 'none'} is whole, so there is no average.")
+        return []
+    return whole
 
 
 # -------------------------------------------------------------------- reports

@@ -1,5 +1,6 @@
 """The real training command on text that the tests make: it learns, stops, goes on, and refuses what cannot be."""
 
+import itertools
 import json
 import os
 import random
@@ -9,6 +10,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -17,7 +19,9 @@ import torch
 from seq2seq.configure import check, register_schemas
 from seq2seq.errors import Seq2SeqError
 from seq2seq.files import sha256
+from seq2seq.scoring import Scorer
 from seq2seq.train import main, run
+from seq2seq.training.averaging import mean_weights
 from seq2seq.training.run_folder import RunFolder
 
 LANGUAGES = ["data.source_language=in", "data.target_language=out"]
@@ -268,13 +272,70 @@ def test_damaged_last_gives_way_to_the_one_before(corpus: Path, tmp_path: Path) 
     more = ["training.steps=12", "training.save_every=4", "training.validate_every=100"]
     train(*arguments(corpus, tmp_path / "whole", *more))
     train(*arguments(corpus, tmp_path / "cut", *more))
-    file = tmp_path / "cut" / "last" / "model.safetensors"
-    content = bytearray(file.read_bytes())
-    content[len(content) // 2] ^= 1
-    file.write_bytes(content)
+    flip(tmp_path / "cut" / "last" / "model.safetensors")
     train(*arguments(corpus, tmp_path / "cut", *more))
     assert_same(tmp_path / "whole" / "last", tmp_path / "cut" / "last")
     assert (tmp_path / "cut" / "damaged-last").is_dir()
+
+
+AVERAGED = [
+    "training.steps=12", "training.save_every=3", "training.validate_every=100", "training.keep_checkpoints=3",
+    "training.warmup_steps=3", "training.log_every=1", "training.early_stopping=loss", "training.schedule=constant",
+]  # fmt: skip
+
+
+def flip(file: Path) -> None:
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def mean_of(*checkpoints: Path) -> dict[str, torch.Tensor]:
+    """Of the weights, as `average_newest` adds them up."""
+    return mean_weights(safetensors.torch.load_file(path / "model.safetensors") for path in checkpoints)
+
+
+def assert_weights(folder: Path, expected: dict[str, torch.Tensor]) -> None:
+    found = safetensors.torch.load_file(folder / "model.safetensors")
+    assert found.keys() == expected.keys()
+    assert [name for name in found if not torch.equal(found[name], expected[name])] == []
+
+
+@pytest.fixture
+def averages_win(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each validation finds a lower loss than the one before, so that the average at the end is the best."""
+    real, losses = Scorer.validate, itertools.count(1000, -1)
+
+    def validate(self: Scorer, *arguments: Any) -> dict[str, float]:
+        return {**real(self, *arguments), "loss": float(next(losses))}
+
+    monkeypatch.setattr(Scorer, "validate", validate)
+
+
+@pytest.mark.usefixtures("averages_win")
+@pytest.mark.parametrize("damaged", [["step-6"], ["step-3", "step-6"], ["step-3", "step-6", "step-9"]])
+def test_a_damaged_checkpoint_is_left_out_of_the_average(
+    corpus: Path, tmp_path: Path, damaged: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "run"
+    more = arguments(corpus, run_dir, *AVERAGED)
+    train(*more)
+    alone = safetensors.torch.load_file(run_dir / "best" / "model.safetensors")
+    for name in damaged:
+        flip(run_dir / "checkpoints" / name / "model.safetensors")
+    capsys.readouterr()
+    train(*more, "training.average_checkpoints=4")
+    errors = capsys.readouterr().err
+    for name in damaged:
+        sentence = f"{run_dir}/checkpoints/{name}: model.safetensors is damaged"
+        assert errors.count(f"warning: the average leaves a checkpoint out: {sentence}") == 1
+    whole = [run_dir / "checkpoints" / name for name in ("step-9", "step-6", "step-3") if name not in damaged]
+    if whole:
+        assert f"average of {1 + len(whole)} checkpoints: loss" in errors
+        assert_weights(run_dir / "best", mean_of(run_dir / "last", *whole))
+    else:
+        assert "warning: of the newest 4 checkpoints 1 is whole, so there is no average." in errors
+        assert_weights(run_dir / "best", alone)
 
 
 def test_measured_batch_tokens_are_measured_once(
