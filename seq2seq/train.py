@@ -15,6 +15,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,6 @@ from typing import Any
 import hydra
 import torch
 from omegaconf import DictConfig
-from torch import nn
 
 from seq2seq.checkpoint import (
     load_config,
@@ -34,7 +34,6 @@ from seq2seq.checkpoint import (
     training_values,
     verify,
     versions,
-    weights_of,
 )
 from seq2seq.config import AUTO, Config, Precision, Resume, Task
 from seq2seq.configure import checked, conf_dir, fail, hydra_flags, names_a_text, recipes, register_schemas, run_config
@@ -233,10 +232,10 @@ def train_and_score(config: Config, folder: RunFolder, ranks: Ranks) -> dict[str
         log.close()
     ranks.barrier()  # what the first rank wrote is there for all
 
-    model = trainer.whole_model.to(ranks.device)
-    average_newest(config, model, folder, trainer, scorer, parts.save)
+    average_newest(config, folder, trainer, scorer, parts.save)
     ranks.barrier()
     verify(folder.best)
+    model = trainer.whole_model.to(ranks.device)
     load_weights(model, read_weights(folder.best), origin=str(folder.best))
     model.eval()
     final = {
@@ -330,7 +329,10 @@ def checkpoint_to_go_on_from(folder: RunFolder, config: Config) -> Path | None:
 
 
 def mend_best(folder: RunFolder, trainer: Trainer, save: SaveCheckpoint) -> None:
-    """Make a best/ that is damaged or missing again, from a state of its step; else the next validation makes one."""
+    """Make a best/ that is damaged or missing again, from the states that it came from; else the next validation does.
+
+    These are the state of its step or, where it is an average, those of all its steps.
+    """
     position = trainer.position
     if position.best is None:
         return
@@ -339,19 +341,30 @@ def mend_best(folder: RunFolder, trainer: Trainer, save: SaveCheckpoint) -> None
         return
     except CheckpointError as error:
         reason = str(error)
-    for state in (folder.last, *folder.kept()):
-        with contextlib.suppress(CheckpointError):
-            if training_values(state)["step"] == position.best_step:
-                verify(state)
-                averaged = load_training_state(state).group("average")
-                weights = averaged or read_weights(state)
-                metrics = {"step": position.best_step, "valid": position.best}
-                save(folder.best, model=trainer.whole_model, weights=weights, metrics=metrics)
-                say(f"warning: {reason} It is made again from {state}.")
-                return
+    if states := states_of(folder, position.averaged or [position.best_step]):
+        if position.averaged:
+            weights = mean_weights(map(read_weights, states))
+        else:
+            weights = load_training_state(states[0]).group("average") or read_weights(states[0])
+        metrics = {"step": position.best_step, "valid": position.best}
+        save(folder.best, model=trainer.whole_model, weights=weights, metrics=metrics)
+        say(f"warning: {reason} It is made again from {', '.join(map(str, states))}.")
+        return
     say(f"warning: {reason} It is lost, and the next validation takes its place.")
     shutil.rmtree(folder.best, ignore_errors=True)
-    position.best, position.best_step, position.validated_step = None, 0, 0
+    position.best, position.best_step, position.averaged, position.validated_step = None, 0, [], 0
+
+
+def states_of(folder: RunFolder, steps: Sequence[int]) -> list[Path]:
+    """The whole checkpoints of some steps, in their order; [] where one is missing."""
+    found = {}
+    for state in (folder.last, *folder.kept()):
+        with contextlib.suppress(CheckpointError):
+            step = training_values(state)["step"]
+            if step in steps and step not in found:
+                verify(state)
+                found[step] = state
+    return [found[step] for step in steps] if found.keys() == set(steps) else []
 
 
 def check_text(before: list[str] | str, config: Config, prepared: Prepared, *, origin: Path) -> None:
@@ -385,43 +398,44 @@ def with_measured_batch_tokens(
     return config.with_batch_tokens(tokens)
 
 
-def average_newest(
-    config: Config, model: nn.Module, folder: RunFolder, trainer: Trainer, scorer: Scorer, save: Any
-) -> None:
+def average_newest(config: Config, folder: RunFolder, trainer: Trainer, scorer: Scorer, save: SaveCheckpoint) -> None:
     """Average the newest checkpoints and take the result as best if it scores better."""
     ranks = trainer.ranks
-    newest = ranks.broadcast(checkpoints_to_average(folder, config.training.average_checkpoints) if ranks.first else [])
+    newest = ranks.broadcast(checkpoints_to_average(folder, config.training.average_checkpoints) if ranks.first else {})
     if not newest:
         return
-    load_weights(model, mean_weights(map(read_weights, newest)), origin="the average")
-    model.eval()
-    metrics = scorer.validate(model, lambda: None)
-    better = is_better(trainer.watch, metrics, trainer.position.best)
-    say(
-        f"average of {len(newest)} checkpoints: {trainer.watch} {metrics[trainer.watch]:.4g}"
-        f"{'  (best so far)' if better else ''}"
-    )
+    steps = list(newest)
+    with trainer.model_with(mean_weights(map(read_weights, newest.values()))) as model:
+        model.eval()
+        metrics = scorer.validate(model, lambda: None)
+        better = is_better(trainer.watch, metrics, trainer.position.best)
+        say(
+            f"average of {len(newest)} checkpoints: {trainer.watch} {metrics[trainer.watch]:.4g}"
+            f"{'  (best so far)' if better else ''}"
+        )
+        if better and ranks.first:
+            save(folder.best, model=model, metrics={"step": steps[0], "valid": metrics})
     if better:
-        trainer.position.best, trainer.position.best_step = metrics, trainer.position.step
-    if better and ranks.first:
-        save(folder.best, model=model, weights=weights_of(model), metrics={"valid": metrics, "averaged": len(newest)})
+        trainer.record_average(metrics, steps)
 
 
-def checkpoints_to_average(folder: RunFolder, count: int) -> list[Path]:
-    """The whole ones among the newest so many checkpoints, at least two; none where there are fewer."""
+def checkpoints_to_average(folder: RunFolder, count: int) -> dict[int, Path]:
+    """By step, the whole ones among the newest so many checkpoints, at least two; none where there are fewer."""
     newest = [folder.last, *(older for older in folder.kept() if older != folder.name_when_older(0))][:count]
     if len(newest) < 2:
-        return []
-    whole = []
+        return {}
+    whole = {}
     for checkpoint in newest:
         try:
             verify(checkpoint)
-            whole.append(checkpoint)
+            whole[int(training_values(checkpoint)["step"])] = checkpoint
         except CheckpointError as error:
             say(f"warning: the average leaves a checkpoint out: {error}")
     if len(whole) < 2:
-        say(f"warning: of the newest {len(newest)} checkpoints {len(whole) or 'none'} is whole, so there is no average.")
-        return []
+        say(
+            f"warning: of the newest {len(newest)} checkpoints {len(whole) or 'none'} is whole, so there is no average."
+        )
+        return {}
     return whole
 
 

@@ -1,6 +1,5 @@
 """The real training command on text that the tests make: it learns, stops, goes on, and refuses what cannot be."""
 
-import itertools
 import json
 import os
 import random
@@ -302,23 +301,24 @@ def assert_weights(folder: Path, expected: dict[str, torch.Tensor]) -> None:
 
 
 @pytest.fixture
-def averages_win(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each validation finds a lower loss than the one before, so that the average at the end is the best."""
-    real, losses = Scorer.validate, itertools.count(1000, -1)
+def losses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """What validations to come will find; a test fills it."""
+    real, losses = Scorer.validate, list[float]()
 
     def validate(self: Scorer, *arguments: Any) -> dict[str, float]:
-        return {**real(self, *arguments), "loss": float(next(losses))}
+        return {**real(self, *arguments), "loss": losses.pop(0)}
 
     monkeypatch.setattr(Scorer, "validate", validate)
+    return losses
 
 
-@pytest.mark.usefixtures("averages_win")
 @pytest.mark.parametrize("damaged", [["step-6"], ["step-3", "step-6"], ["step-3", "step-6", "step-9"]])
 def test_a_damaged_checkpoint_is_left_out_of_the_average(
-    corpus: Path, tmp_path: Path, damaged: list[str], capsys: pytest.CaptureFixture[str]
+    corpus: Path, tmp_path: Path, damaged: list[str], losses: list[float], capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_dir = tmp_path / "run"
     more = arguments(corpus, run_dir, *AVERAGED)
+    losses[:] = [5.0, 4.0]  # the last step's and the average's
     train(*more)
     alone = safetensors.torch.load_file(run_dir / "best" / "model.safetensors")
     for name in damaged:
@@ -336,6 +336,59 @@ def test_a_damaged_checkpoint_is_left_out_of_the_average(
     else:
         assert "warning: of the newest 4 checkpoints 1 is whole, so there is no average." in errors
         assert_weights(run_dir / "best", alone)
+
+
+def test_an_average_that_is_best_is_on_record(corpus: Path, tmp_path: Path, losses: list[float]) -> None:
+    """Also after a restart: only what is better than the average takes its place."""
+    run_dir = tmp_path / "run"
+    more = arguments(corpus, run_dir, *AVERAGED, "training.average_checkpoints=3")
+    losses[:] = [5.0, 4.0]
+    train(*more)
+    checkpoints = [run_dir / "last", run_dir / "checkpoints" / "step-9", run_dir / "checkpoints" / "step-6"]
+    average = mean_of(*checkpoints)
+    assert_weights(run_dir / "best", average)
+    state = json.loads((run_dir / "last" / "training" / "state.json").read_text())
+    assert (state["best"]["loss"], state["best_step"], state["averaged"]) == (4.0, 12, [12, 9, 6])
+
+    losses[:] = [4.5, 4.2]
+    train(*more, "training.steps=15")
+    assert_weights(run_dir / "best", average)
+    losses[:] = [3.0, 3.5]
+    train(*more, "training.steps=16")
+    assert_weights(run_dir / "best", safetensors.torch.load_file(run_dir / "last" / "model.safetensors"))
+    state = json.loads((run_dir / "last" / "training" / "state.json").read_text())
+    assert (state["best"]["loss"], state["best_step"], state["averaged"]) == (3.0, 16, [])
+
+
+def test_averaging_leaves_the_trained_weights_alone(corpus: Path, tmp_path: Path, losses: list[float]) -> None:
+    losses[:] = [5.0, 5.0, 4.0]
+    train(*arguments(corpus, tmp_path / "plain", *AVERAGED))
+    train(*arguments(corpus, tmp_path / "averaged", *AVERAGED, "training.average_checkpoints=3"))
+    assert_same(tmp_path / "plain" / "last", tmp_path / "averaged" / "last")
+
+
+def test_a_damaged_average_is_made_again_or_said_to_be_lost(
+    corpus: Path, tmp_path: Path, losses: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_dir = tmp_path / "run"
+    more = arguments(corpus, run_dir, *AVERAGED)
+    losses[:] = [5.0, 4.0]
+    train(*more, "training.average_checkpoints=3")
+    checkpoints = [run_dir / "last", run_dir / "checkpoints" / "step-9", run_dir / "checkpoints" / "step-6"]
+    average = mean_of(*checkpoints)
+    flip(run_dir / "best" / "model.safetensors")
+    train(*more)
+    assert f"It is made again from {', '.join(map(str, checkpoints))}." in capsys.readouterr().err
+    assert_weights(run_dir / "best", average)
+
+    flip(run_dir / "best" / "model.safetensors")
+    flip(checkpoints[1] / "model.safetensors")
+    losses[:] = [6.0]
+    train(*more)
+    assert "It is lost, and the next validation takes its place." in capsys.readouterr().err
+    assert_weights(run_dir / "best", safetensors.torch.load_file(run_dir / "last" / "model.safetensors"))
+    state = json.loads((run_dir / "last" / "training" / "state.json").read_text())
+    assert (state["best"]["loss"], state["best_step"], state["averaged"]) == (6.0, 12, [])
 
 
 def test_measured_batch_tokens_are_measured_once(

@@ -5,7 +5,7 @@ import copy
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from seq2seq.checkpoint import TrainingState, load_training_state, load_weights, read_weights, weights_of
 from seq2seq.config import Config, Parallel
 from seq2seq.errors import TrainingError
-from seq2seq.training.averaging import ExponentialMovingAverage
+from seq2seq.training.averaging import ExponentialMovingAverage, Weights
 from seq2seq.training.distillation import Teacher
 from seq2seq.training.distributed import Ranks
 from seq2seq.training.interrupts import Interrupted, StopSignals
@@ -36,7 +36,7 @@ SMALLEST_RATE_FACTOR = 2.0**-10
 
 
 def is_better(metric: str, metrics: Metrics, best: Metrics | None) -> bool:
-    """Whether the watched metric beats the best so far; the loss decides between equals. NaN is worse than any number."""
+    """Whether the watched metric beats the best so far; the loss decides between equals. NaN loses to any number."""
     return best is None or _rank(metric, metrics) > _rank(metric, best)
 
 
@@ -84,8 +84,10 @@ class Position:
         seconds: wall-clock time of the run so far, over all its processes.
         validations: how many validations were due and done.
         validated_step: the step of the newest validation.
-        best: metrics of best/, and its step.
-        without_gain: validations since then.
+        best: metrics of best/.
+        best_step: its step; the newest one of an average.
+        averaged: the steps of the checkpoints that best/ is the mean of; none where it is the model of one step.
+        without_gain: validations since the newest that was the best so far.
         validation_seconds: how long the newest validation took.
         skipped_in_a_row: steps without an update up to here.
         rollbacks: returns to an earlier state since the newest good one was saved.
@@ -101,6 +103,7 @@ class Position:
     validated_step: int = 0
     best: Metrics | None = None
     best_step: int = 0
+    averaged: list[int] = field(default_factory=list)
     without_gain: int = 0
     validation_seconds: float = 0.0
     skipped_in_a_row: int = 0
@@ -350,7 +353,7 @@ class Trainer:
         start = time.monotonic()
         self._mend_weights(log)
         self.progress.show(f"step {position.step:,}  validating ...", now=True)
-        with self._validation_model() as model:
+        with self.model_with(None if self.average is None else self.average.weights) as model:
             model.eval()
             try:
                 metrics = self.validate(model, check)
@@ -362,7 +365,8 @@ class Trainer:
             position.validations += 1
             better = is_better(self.watch, metrics, position.best)
             if better:
-                position.best, position.best_step, position.without_gain = metrics, position.step, 0
+                position.best, position.best_step, position.averaged = metrics, position.step, []
+                position.without_gain = 0
                 if self.ranks.first:
                     self.save(self.folder.best, model=model, metrics={"step": position.step, "valid": metrics})
             else:
@@ -373,24 +377,30 @@ class Trainer:
         self.progress.say(f"step {position.step:,}  valid: {figures}{'  (best so far)' if better else ''}")
 
     @contextlib.contextmanager
-    def _validation_model(self) -> Iterator[nn.Module]:
-        """The whole model with the weights to be judged: averaged ones, where an average is kept."""
-        weights = weights_of(self.model) if self.average is None else self.average.weights
+    def model_with(self, weights: Weights | None) -> Iterator[nn.Module]:
+        """The whole model with some weights, whole or in shards; with those that are trained where None."""
         if self.whole_model is not self.model:
             try:
-                load_weights(self.whole_model.to(self.device), gathered(weights), origin="the shards")
+                found = gathered(weights_of(self.model) if weights is None else weights)
+                load_weights(self.whole_model.to(self.device), found, origin="the shards")
                 yield self.whole_model
             finally:
                 self.whole_model.to("cpu")
-        elif self.average is None:
+        elif weights is None:
             yield self.model
         else:
             trained = {name: tensor.clone() for name, tensor in weights_of(self.model).items()}
-            load_weights(self.model, weights, origin="the moving average")
+            load_weights(self.model, weights, origin="the average")
             try:
                 yield self.model
             finally:
                 load_weights(self.model, trained, origin="the trained weights")
+
+    def record_average(self, metrics: Metrics, steps: list[int]) -> None:
+        """Note in last/ that best/ is the mean of some checkpoints, by step, newest first; a meeting of the ranks."""
+        position = self.position
+        position.best, position.best_step, position.averaged = metrics, steps[0], steps
+        self._save_last(again=True)
 
     def _validation_is_due(self) -> bool:
         position, settings = self.position, self.settings

@@ -25,12 +25,15 @@ def events_of(folder: Path) -> list[Event]:
 @given(
     st.lists(
         st.tuples(
-            st.integers(0, 2**40), st.dictionaries(st.text(min_size=1, max_size=9), st.floats(width=32, allow_nan=False))
+            st.integers(0, 2**40),
+            st.dictionaries(st.text(min_size=1, max_size=9), st.floats(width=32, allow_nan=False)),
         ),
         max_size=5,
     )
 )
-def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[int, dict[str, float]]]) -> None:
+def test_what_is_written_is_read(
+    tmp_path_factory: pytest.TempPathFactory, lines: list[tuple[int, dict[str, float]]]
+) -> None:
     folder = tmp_path_factory.mktemp("events")
     file = EventFile(folder, step=8)
     for step, scalars in lines:
