@@ -47,13 +47,23 @@ class TrainingState:
 
 @dataclasses.dataclass(slots=True)
 class Checkpoint:
-    """A loaded checkpoint; the model is in evaluation mode."""
+    """A loaded checkpoint.
+
+    Attributes:
+        config: of the run that made it.
+        model: in evaluation mode.
+        tokenizers: of both sides.
+        metrics: scores at that point.
+        folder: where it is.
+        checksums: of its files, by name; all were compared.
+    """
 
     config: Config
     model: nn.Module
     tokenizers: Tokenizers
     metrics: dict[str, Any]
     folder: Path
+    checksums: dict[str, str]
 
 
 def versions() -> dict[str, str]:
@@ -146,8 +156,11 @@ def save_checkpoint(
         ) from error
 
 
-def verify(folder: str | Path) -> None:
+def verify(folder: str | Path) -> dict[str, str]:
     """Compare every file of a checkpoint with its checksum.
+
+    Returns:
+        The checksums by name of file.
 
     Raises:
         CheckpointError: names the first file that is missing or damaged.
@@ -166,6 +179,7 @@ def verify(folder: str | Path) -> None:
             raise CheckpointError(f"{folder}: {name} cannot be read ({error.strerror or error}).") from error
         if found != checksum:
             raise CheckpointError(f"{folder}: {name} is damaged (its checksum differs); use another checkpoint.")
+    return manifest
 
 
 def resolve(path: str | Path) -> Path:
@@ -193,7 +207,7 @@ def load_checkpoint(folder: str | Path, *, device: torch.device | str = "cpu") -
         CheckpointError: the folder is not a checkpoint, is damaged, or was made by a newer version.
     """
     folder = resolve(folder)
-    verify(folder)
+    checksums = verify(folder)
     config = load_config(folder)
     try:
         tokenizers = Tokenizers.load(folder)
@@ -206,7 +220,7 @@ def load_checkpoint(folder: str | Path, *, device: torch.device | str = "cpu") -
         target_vocab_size=tokenizers.target.vocab_size,
     )
     load_weights(model, read_weights(folder), origin=str(folder))
-    return Checkpoint(config, model.to(device).eval(), tokenizers, _read_json(folder, "metrics.json"), folder)
+    return Checkpoint(config, model.to(device).eval(), tokenizers, _read_json(folder, "metrics.json"), folder, checksums)
 
 
 def load_config(folder: Path) -> Config:

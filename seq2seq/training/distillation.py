@@ -20,7 +20,6 @@ from seq2seq.data.batch import IGNORE, Batch
 from seq2seq.data.cache import key_of
 from seq2seq.data.tokenizer import Tokenizers
 from seq2seq.errors import ConfigError
-from seq2seq.files import sha256
 from seq2seq.plain import to_dict
 from seq2seq.training import loss
 from seq2seq.training.head_in_chunks import LinearHead, loss_in_chunks
@@ -59,7 +58,7 @@ def load_teacher(config: Config, *, device: torch.device) -> Teacher | None:
     if problems := list(_obstacles(config, checkpoint.config)):
         raise ConfigError(problems)
     fingerprint = key_of(
-        weights=sha256(checkpoint.folder / "model.safetensors"),
+        weights=checkpoint.checksums["model.safetensors"],
         model=to_dict(checkpoint.config.model),
         tokenizers=[checkpoint.tokenizers.source.fingerprint, checkpoint.tokenizers.target.fingerprint],
     )

@@ -1,4 +1,5 @@
 import copy
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,10 @@ from torch import Tensor
 from seq2seq.checkpoint import load_checkpoint
 from seq2seq.config import Config, Documents, Positions, Task
 from seq2seq.data.batch import IGNORE, Batch
+from seq2seq.data.cache import key_of
 from seq2seq.errors import ConfigError
+from seq2seq.files import sha256
+from seq2seq.plain import to_dict
 from seq2seq.training import distillation, head_in_chunks
 from seq2seq.training.distillation import DistillationObjective, linear_distillation, load_teacher
 from seq2seq.training.objective import Objective
@@ -203,6 +207,25 @@ def test_a_teacher_comes_with_its_vocabulary_and_a_fingerprint(tiny_checkpoint: 
     assert found[0] is not None
     assert found[0].tokenizers.source.fingerprint == load_checkpoint(one).tokenizers.source.fingerprint
     assert not any(parameter.requires_grad for parameter in found[0].model.parameters())
+
+
+def test_a_teachers_weights_are_hashed_once(tiny_checkpoint: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may be gigabytes; and the fingerprint is their checksum's, as in the states of runs that are there."""
+    folder, hashed, real = tiny_checkpoint(), list[str](), hashlib.file_digest
+
+    def digest(file: Any, name: str) -> Any:
+        hashed.append(Path(file.name).name)
+        return real(file, name)
+
+    config = student_of(folder)
+    monkeypatch.setattr(hashlib, "file_digest", digest)
+    teacher = load_teacher(config, device=torch.device("cpu"))
+    assert teacher is not None and hashed.count("model.safetensors") == 1
+    assert teacher.fingerprint == key_of(
+        weights=sha256(folder / "model.safetensors"),
+        model=to_dict(config.model),
+        tokenizers=[teacher.tokenizers.source.fingerprint, teacher.tokenizers.target.fingerprint],
+    )
 
 
 REFUSED = {
