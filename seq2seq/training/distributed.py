@@ -72,7 +72,7 @@ def place_of_this_process() -> Place:
 class Ranks:
     """This process among those that train together.
 
-    Every method but `check` is a meeting: each rank calls it at the same point of its work.
+    Every method but `share`, `check` and `last_words` is a meeting: each rank calls it at the same point of its work.
 
     Args:
         place: of this process.
@@ -88,6 +88,7 @@ class Ranks:
         """Optimiser steps done, for messages."""
         self._store = store
         self._next_look = 0.0
+        self._turns = 0
 
     @property
     def first(self) -> bool:
@@ -137,14 +138,16 @@ class Ranks:
         What one leaves on a disk is there for the next. Takes as long as it takes.
         """
         machines = int(self.sum(self.place.local_rank == 0)[0])
+        self._turns += 1
+        first_done, machines_done = f"turn/{self._turns}/first", f"turn/{self._turns}/machines"
         if not self.first:
-            self._await("done/first", 1)
+            self._await(first_done, 1)
         if self.place.local_rank:
-            self._await("done/machines", machines)
+            self._await(machines_done, machines)
         yield
         if self._store is not None:
-            self._store.add("done/first", int(self.first))
-            self._store.add("done/machines", int(self.place.local_rank == 0))
+            self._store.add(first_done, int(self.first))
+            self._store.add(machines_done, int(self.place.local_rank == 0))
 
     def _await(self, note: str, count: int) -> None:
         assert self._store is not None

@@ -472,11 +472,12 @@ def meet(folder: Path) -> None:
         for count in (0, 1, 7):
             assert ranks.merge(number * 2 for number in ranks.share(range(count))) == [2 * k for k in range(count)]
         assert ranks.threads() == max(1, len(os.sched_getaffinity(0)) // world_size)
-        with ranks.in_turn():
-            time.sleep(0.2 if ranks.first else 0)
-            (folder / f"{time.monotonic_ns()}-{rank}").touch()
-        ranks.barrier()
-        assert [path.name.partition("-")[2] for path in sorted(folder.iterdir())][0] == "0"
+        for turn in range(3):
+            with ranks.in_turn():
+                time.sleep(0.2 if ranks.first else 0)
+                (folder / f"{turn}-{time.monotonic_ns()}-{rank}").touch()
+            ranks.barrier()
+            assert min(path.name for path in folder.glob(f"{turn}-*")).endswith("-0")
 
         def interrupted() -> Iterator[int]:
             yield 1
