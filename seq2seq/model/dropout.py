@@ -13,7 +13,9 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
-LEVELS = 2**8  # a byte decides, so a call drops with one of the two multiples of 1 / LEVELS beside the probability
+LEVELS = 2**8
+"""A byte decides, so that a call drops with a multiple of 1 / LEVELS: one of the two beside the probability, and never
+the whole of it, so that above (LEVELS - 1) / LEVELS one number in LEVELS still stays."""
 
 
 def dropout(x: Tensor, probability: float, *, training: bool) -> Tensor:
@@ -54,7 +56,7 @@ def keep_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
 
     Args:
         shape: of the mask.
-        probability: of a zero, in [0, 1).
+        probability: of a zero, in [0, 1); above 255/256 it is 255/256, below met on average over calls, to 2 ** -28.
 
     Returns:
         int8 of that shape, 1 = stays; a product of float and int8 is several times faster than one of float and bool.
@@ -62,7 +64,8 @@ def keep_mask(shape: torch.Size, probability: float) -> tuple[Tensor, float]:
     """
     seed = int(torch.randint(2**63 - 1, ()).item())
     size = shape.numel()
-    # Which of the two multiples is itself drawn, so that on average over calls the probability is met exactly.
+    # Which of the two multiples is itself drawn, so that on average over calls it is the probability. All that is ever
+    # left out is 256/256, which would leave nothing to scale up.
     threshold, rest = divmod(probability * LEVELS, 1)
     threshold = min(threshold + (seed % 2**20 < rest * 2**20), LEVELS - 1)
     drawn = np.random.SFC64(seed).random_raw(-(-size // 8)).view(np.uint8)[:size]

@@ -1,8 +1,9 @@
 """training.compile: the layers of a model through torch's compiler (Ansel et al. 2024, "PyTorch 2").
 
 Each kind of layer is compiled once for all layers of the kind, with batch and lengths left open, and only for steps:
-validation and decoding call the layers as they are. The loss (which runs at the speed of its matrix products), the
-embeddings and the optimiser stay outside, and so do whatever hooks a wrapper of the layers (FSDP) has set on them.
+validation and decoding call the layers as they are. All else stays outside: embeddings, the norm behind the layers,
+the loss (which runs at the speed of its matrix products), the optimiser, and whatever hooks a wrapper of the layers
+(FSDP) has set on them.
 """
 
 import sys

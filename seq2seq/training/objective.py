@@ -1,6 +1,7 @@
 """What a step minimises: one module from batch to loss.
 
-Whatever wraps a module (torch.compile, DistributedDataParallel, FSDP) so wraps the loss with it.
+What wraps it to train on several ranks (DistributedDataParallel, FSDP) so holds the loss as well; training.compile
+reaches into the model instead, to its layers, and leaves the loss as it is.
 """
 
 from typing import TYPE_CHECKING

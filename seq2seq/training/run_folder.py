@@ -181,7 +181,7 @@ class RunFolder:
     def restore(self) -> None:
         """Bring back a best/ and a last/ that a power loss caught between two renames, see files.whole_folder.
 
-        Single files that a crash left half-written go: this run is the only one here, see `in_use`.
+        Single files that a crash left half-written go: this run is the only one here, see `reserved`.
         """
         for file in self.path.glob(".*.tmp"):
             if file.is_file():

@@ -48,6 +48,15 @@ def test_the_two_multiples_meet_the_probability_on_average(probability: float) -
     assert abs(dropped.mean().item() - probability) < 5 * dropped.std().item() / calls**0.5
 
 
+def test_of_what_is_nearly_all_one_number_in_so_many_stays() -> None:
+    """And is scaled up accordingly, so that the expectation stays."""
+    torch.manual_seed(8)
+    assert {keep_mask(torch.Size([1]), 0.999)[1] for _ in range(300)} == {LEVELS}
+    y = dropout(torch.ones(SIZE), 0.999, training=True)
+    assert set(y.unique().tolist()) == {0, LEVELS}
+    assert abs(y.mean().item() - 1) < 5 * (LEVELS / y.numel()) ** 0.5
+
+
 def scale_of(x: Tensor, y: Tensor) -> float:
     """By what a call multiplied the numbers that stayed: one over the share of one of the multiples of 1 / LEVELS."""
     ratio = (y[y != 0] / x[y != 0]).double().mean().item()
