@@ -220,7 +220,9 @@ def load_checkpoint(folder: str | Path, *, device: torch.device | str = "cpu") -
         target_vocab_size=tokenizers.target.vocab_size,
     )
     load_weights(model, read_weights(folder), origin=str(folder))
-    return Checkpoint(config, model.to(device).eval(), tokenizers, _read_json(folder, "metrics.json"), folder, checksums)
+    return Checkpoint(
+        config, model.to(device).eval(), tokenizers, _read_json(folder, "metrics.json"), folder, checksums
+    )
 
 
 def load_config(folder: Path) -> Config:

@@ -13,6 +13,7 @@ import sys
 import threading
 import time
 import warnings
+import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -35,6 +36,7 @@ from seq2seq.training import distributed
 from seq2seq.training.distributed import Place, Ranks, assembled_store, device_of, joined
 from seq2seq.training.interrupts import Interrupted, StopSignals
 from seq2seq.training.loop import Position, Trainer
+from seq2seq.training.r_drop import RDropObjective
 from seq2seq.training.step import OptimizerStep
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,6 +137,18 @@ def train_through_bad_steps(words: list[str]) -> None:
         run(config_of(words))
 
 
+def train_with_dropout_of_the_text(words: list[str]) -> None:
+    """R-Drop whose masks are the same for a batch whichever rank has it: the generator begins anew with each."""
+    real = RDropObjective.forward
+
+    def forward(self: RDropObjective, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
+        torch.manual_seed(zlib.crc32(batch.target_out.numpy().tobytes()))
+        return real(self, batch)
+
+    with mock.patch.object(RDropObjective, "forward", forward):
+        run(config_of(words))
+
+
 def exit_codes(world_size: int, work: Callable[..., None], *arguments: Any, seconds: float = 240) -> list[int | None]:
     """Fork as many ranks, which know their place as torchrun tells it, and wait for them."""
     with socket.socket() as free:
@@ -210,6 +224,55 @@ def test_two_ranks_take_the_steps_of_one(train: Callable[..., Path], parallel: s
     two = train("two", "training.accumulation=2", f"training.parallel={parallel}", *more, ranks=2)
     assert max(record["epoch"] for record in records(one, "train")) > 0  # a step across the end of an epoch too
     assert_same_run(one, two)
+
+
+def test_two_ranks_with_muon_take_the_steps_of_one(train: Callable[..., Path]) -> None:
+    more = ["training.optimizer=muon", "training.ema_decay=0.9"]
+    one = train("one", "training.accumulation=4", *more)
+    two = train("two", "training.accumulation=2", *more, ranks=2)
+    assert_same_run(one, two)
+    adamw = train("adamw", "training.accumulation=4", more[1])
+    assert records(adamw, "train")[-1]["nll"] != pytest.approx(records(one, "train")[-1]["nll"], rel=1e-3)
+
+
+def test_muon_on_cut_matrices_is_refused_once(corpus: Path, tmp_path: Path) -> None:
+    words = words_of(corpus, tmp_path / "run", "training.optimizer=muon", "training.parallel=fsdp")
+    codes = exit_codes(2, train_command, words, tmp_path, 0, 1, fail)
+    assert codes[0] == 2 and 0 not in codes
+    errors = said(tmp_path, 2)
+    assert errors.count("error:") == 1 and "Traceback" not in errors
+    assert "training.parallel=fsdp cuts the matrices that training.optimizer=muon needs whole" in errors
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("parallel", PARALLEL)
+def test_two_ranks_learn_from_a_teacher_as_one_does(train: Callable[..., Path], parallel: str) -> None:
+    teacher = train("teacher", "model.dim=24", "seed=2")
+    more = [
+        f"training.teacher={teacher}/best", "training.teacher_weight=0.7", "training.teacher_temperature=2",
+        "training.label_smoothing=0",
+    ]  # fmt: skip
+    one = train("one", "training.accumulation=4", *more)
+    two = train("two", "training.accumulation=2", f"training.parallel={parallel}", *more, ranks=2)
+    assert_same_run(one, two)
+    for record in records(two, "train"):
+        assert abs(record["loss"] - record["nll"]) > 1e-3  # the teacher has a say
+
+
+@pytest.mark.parametrize("parallel", PARALLEL)
+def test_two_ranks_with_r_drop_take_the_steps_of_one(corpus: Path, tmp_path: Path, parallel: str) -> None:
+    """With dropout, which is the same for a batch wherever it is trained on: so the passes of a batch differ."""
+    more = ["training.label_smoothing=0", "model.dropout=0.2", "model.attention_dropout=0.1"]
+
+    def words(name: str, *others: str) -> list[str]:
+        return words_of(corpus, tmp_path / name, *more, *others)
+
+    train_with_dropout_of_the_text(words("one", "training.r_drop=3", "training.accumulation=4"))
+    two = words("two", "training.r_drop=3", "training.accumulation=2", f"training.parallel={parallel}")
+    assert exit_codes(2, train_with_dropout_of_the_text, two) == [0, 0]
+    assert_same_run(tmp_path / "one", tmp_path / "two")
+    for record in records(tmp_path / "two", "train"):
+        assert record["loss"] > record["nll"] + 1e-3  # the two passes of a batch do differ
 
 
 @pytest.mark.slow
