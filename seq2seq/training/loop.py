@@ -372,7 +372,7 @@ class Trainer:
             else:
                 position.without_gain += 1
         self._tick()
-        log.write("valid", position.step, **metrics, seconds=round(position.seconds, 2))
+        log.write("valid", position.step, **metrics, seconds=round(position.seconds, 3))
         figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         self.progress.say(f"step {position.step:,}  valid: {figures}{'  (best so far)' if better else ''}")
 
@@ -450,7 +450,7 @@ class Trainer:
             learning_rate=rate,
             gradient_norm=round(float(norm), 5),
             epoch=position.epoch,
-            seconds=round(position.seconds, 2),
+            seconds=round(position.seconds, 3),
         )
         share = max(self._share_done(), 1e-9)
         ends = f"/{self.settings.steps:,}" if self.settings.steps is not None else ""

@@ -19,6 +19,7 @@ import os
 import statistics
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -52,7 +53,7 @@ AS_FAST_AS_THE_RECIPE = {"wsd", "cosine", "dropout 0.1", "dropout 0.2"}
 PROBE_STEPS = 40
 """Steps of a turn of --speeds; the first half is not counted."""
 PROBE_ROUNDS = 2
-"""Turns of each option; the quicker one counts, since a machine's other work only ever adds time."""
+"""Turns of each option; each step counts as it was quickest, since a machine's other work only ever adds time."""
 
 
 def parse() -> tuple[argparse.Namespace, list[str]]:
@@ -110,7 +111,7 @@ def train(options: argparse.Namespace, folder: Path, *words: str) -> None:
 
 def measure(options: argparse.Namespace, words: list[str]) -> None:
     """Each option's seconds a step, into a file."""
-    seconds: dict[str, list[float]] = {timed(name): [] for name in options.options}
+    seconds: dict[str, list[list[float]]] = {timed(name): [] for name in options.options}
     settings = [f"training.steps={PROBE_STEPS}", f"training.validate_every={PROBE_STEPS}", "training.log_every=1"]
     for turn in range(PROBE_ROUNDS):
         for name in seconds:
@@ -118,8 +119,9 @@ def measure(options: argparse.Namespace, words: list[str]) -> None:
             train(options, folder, *settings, "data.test=null", *OPTIONS[name], *words)
             lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
             times = [line["seconds"] for line in lines if line["kind"] == "train"]
-            seconds[name].append((times[-1] - times[PROBE_STEPS // 2]) / (len(times) - 1 - PROBE_STEPS // 2))
-    found = speeds(options.output) | {name: min(values) for name, values in seconds.items()}
+            seconds[name].append([end - start for start, end in pairwise(times)][PROBE_STEPS // 2 :])
+    quickest = {name: [min(step) for step in zip(*turns, strict=True)] for name, turns in seconds.items()}
+    found = speeds(options.output) | {name: statistics.mean(steps) for name, steps in quickest.items()}
     (options.output / "speeds.json").write_text(json.dumps(found, indent=2) + "\n")
 
 
