@@ -1,6 +1,7 @@
 """Several real processes on the CPU that train real, tiny models by the real `run`: the same numbers as one process."""
 
 import contextlib
+import itertools
 import json
 import math
 import multiprocessing
@@ -31,8 +32,10 @@ from seq2seq.config import Config, TrainingConfig
 from seq2seq.configure import check, register_schemas
 from seq2seq.data.batch import Batch
 from seq2seq.errors import ConfigError, TrainingError
+from seq2seq.scoring import Scorer
 from seq2seq.train import main, run
 from seq2seq.training import distributed
+from seq2seq.training.averaging import mean_weights
 from seq2seq.training.distributed import Place, Ranks, assembled_store, device_of, joined
 from seq2seq.training.interrupts import Interrupted, StopSignals
 from seq2seq.training.loop import Position, Trainer
@@ -224,6 +227,27 @@ def test_two_ranks_take_the_steps_of_one(train: Callable[..., Path], parallel: s
     two = train("two", "training.accumulation=2", f"training.parallel={parallel}", *more, ranks=2)
     assert max(record["epoch"] for record in records(one, "train")) > 0  # a step across the end of an epoch too
     assert_same_run(one, two)
+
+
+@pytest.mark.parametrize("parallel", PARALLEL)
+def test_an_average_that_is_best_is_on_record(
+    train: Callable[..., Path], parallel: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each validation finds less loss than the one before, so that the average at the end is the best."""
+    real, losses = Scorer.validate, itertools.count(100, -1)
+
+    def validate(self: Scorer, *arguments: Any) -> dict[str, float]:
+        return {**real(self, *arguments), "loss": float(next(losses))}
+
+    monkeypatch.setattr(Scorer, "validate", validate)
+    more = ["training.keep_checkpoints=2", "training.average_checkpoints=3", "training.early_stopping=loss"]
+    run_dir = train("run", f"training.parallel={parallel}", *more, ranks=2)
+    assert json.loads((run_dir / "last/training/state.json").read_text())["averaged"] == [12, 8, 4]
+    checkpoints = [run_dir / "last", run_dir / "checkpoints" / "step-8", run_dir / "checkpoints" / "step-4"]
+    weights = [safetensors.torch.load_file(folder / "model.safetensors") for folder in checkpoints]
+    best = safetensors.torch.load_file(run_dir / "best" / "model.safetensors")
+    for name, expected in mean_weights(weights).items():
+        assert torch.equal(best[name], expected), name
 
 
 def test_two_ranks_with_muon_take_the_steps_of_one(train: Callable[..., Path]) -> None:
