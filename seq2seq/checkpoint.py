@@ -238,11 +238,20 @@ def load_config(folder: Path) -> Config:
             "'Compatibility' in CHANGELOG.md."
         )
     try:
-        config = from_dict(Config, stored["config"])
+        config = from_dict(Config, _of_today(stored["config"]))
     except Seq2SeqError as error:
         raise CheckpointError(f"{folder}/config.json: {error}") from error
     assert isinstance(config, Config)
     return config
+
+
+def _of_today(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings as this version has them: data.subword_nbest is gone, and data.subword_alpha had another default."""
+    data = settings.get("data") if isinstance(settings, dict) else None
+    if isinstance(data, dict) and "subword_nbest" in data:
+        gone = {"subword_nbest"} | ({"subword_alpha"} if data.get("subword_sampling") == "none" else set())
+        settings = {**settings, "data": {name: value for name, value in data.items() if name not in gone}}
+    return settings
 
 
 def read_weights(folder: Path) -> dict[str, Tensor]:

@@ -33,7 +33,7 @@ def training_batches(config: Config, prepared: Prepared) -> PairBatches | Packed
     """The batches of a run, in an order that is a pure function of its seed.
 
     Raises:
-        DataError: as `subword_sampler`.
+        DataError: there is nothing to make a batch of.
     """
     if isinstance(prepared.train, TokenStream):
         return PackedBatches(

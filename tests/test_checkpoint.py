@@ -13,6 +13,7 @@ from seq2seq.checkpoint import (
     Checkpoint,
     TrainingState,
     load_checkpoint,
+    load_config,
     load_training_state,
     resolve,
     save_checkpoint,
@@ -162,6 +163,18 @@ def test_another_format_is_refused(tmp_path: Path) -> None:
     (tmp_path / "best" / "manifest.json").write_text(json.dumps(manifest))
     with pytest.raises(CheckpointError, match="format 99, this version reads 1"):
         load_checkpoint(tmp_path / "best")
+
+
+def test_a_setting_that_is_gone_is_passed_over(tmp_path: Path) -> None:
+    """Checkpoints hold data.subword_nbest, and another default of data.subword_alpha, from before."""
+    save(tmp_path / "best")
+    path = tmp_path / "best" / "config.json"
+    for sampling, alpha in (("none", None), ("both", 0.1)):
+        stored = json.loads(path.read_text())
+        stored["config"]["data"] |= {"subword_sampling": sampling, "subword_alpha": 0.1, "subword_nbest": 64}
+        path.write_text(json.dumps(stored))
+        data = load_config(tmp_path / "best").data
+        assert (data.subword_sampling.value, data.subword_alpha) == (sampling, alpha)
 
 
 def test_an_empty_manifest_vouches_for_nothing(tmp_path: Path) -> None:

@@ -159,8 +159,6 @@ def test_every_number_declares_its_range() -> None:
             "model.pooling=first has no effect with task=translation; leave it at mean.",
         ),
         ({"data.subword_alpha": 0.2}, "data.subword_alpha=0.2 has no effect with data.subword_sampling=none"),
-        ({"data.subword_nbest": -1}, "data.subword_nbest=-1 has no effect with data.subword_sampling=none"),
-        ({"data.subword_nbest": 1}, "data.subword_nbest (1) leaves nothing to draw from; give at least 2, or -1"),
         (
             {**LANGUAGE_MODEL, "data.subword_sampling": SubwordSampling.both},
             "data.subword_sampling=both has no effect with task=language_modelling; leave it at none.",
@@ -168,14 +166,6 @@ def test_every_number_declares_its_range() -> None:
         ({**TAGGER, "data.subword_sampling": SubwordSampling.source}, "data.subword_sampling=source has no effect wi"),
         ({**CLASSIFIER, "data.subword_sampling": SubwordSampling.both}, "=both needs text on the target side, not lab"),
         ({**CHARACTERS, "data.subword_sampling": SubwordSampling.both}, "has no effect with tokenizer.kind=characters"),
-        (
-            {
-                "data.subword_sampling": SubwordSampling.both,
-                "tokenizer.kind": TokenizerKind.bpe,
-                "data.subword_nbest": -1,
-            },
-            "data.subword_nbest=-1 has no effect with tokenizer.kind=bpe",
-        ),
         ({"tokenizer.vocab_size": None}, "tokenizer.vocab_size is not set; tokenizer.kind=unigram needs one"),
         (
             {**CHARACTERS, "tokenizer.vocab_size": 300},
@@ -322,7 +312,7 @@ def test_impossible_combinations_name_key_value_and_fix(changes: dict[str, Any],
         {"training.schedule": Schedule.linear, "training.final_learning_rate": 0.1},
         {"training.optimizer": OptimizerKind.muon, "training.muon_steps": 3, "training.weight_decay": 0.1},
         {"training.r_drop": 5.0, "model.dropout": 0.0},
-        {"data.subword_sampling": SubwordSampling.both, "data.subword_alpha": 0.2, "data.subword_nbest": -1},
+        {"data.subword_sampling": SubwordSampling.both, "data.subword_alpha": 0.2},
         {"data.subword_sampling": SubwordSampling.target, "tokenizer.kind": TokenizerKind.bpe},
         {**CLASSIFIER, "data.subword_sampling": SubwordSampling.source},
         {"training.schedule": Schedule.wsd, "training.decay_share": 0.1, "training.final_learning_rate": 0.1},

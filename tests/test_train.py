@@ -102,7 +102,17 @@ OPTIONS = {
     "accumulation": ["training.accumulation=3"],
     "average": ["training.ema_decay=0.9"],
     "muon": ["training.optimizer=muon", "training.schedule=wsd", "training.r_drop=3"],
-    "subwords": ["tokenizer.kind=unigram", "tokenizer.vocab_size=300", "data.subword_sampling=both"],
+    "subwords": [
+        "tokenizer.kind=unigram",
+        "tokenizer.vocab_size=300",
+        "data.subword_sampling=both",
+        "data.weights=[1.5]",
+        "data.subword_alpha=0.05",
+        "model.positions=learned",
+        "model.max_length=8",
+        "data.max_length=8",
+    ],
+    "merges": ["tokenizer.kind=bpe", "tokenizer.vocab_size=300", "data.subword_sampling=both"],
     "checkpoints": ["training.keep_checkpoints=2", "training.average_checkpoints=3"],
 }
 
@@ -168,7 +178,11 @@ def test_pictures_that_cannot_be_written_end_no_run(
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL], ids=lambda number: number.name)
 def test_signals_lose_nothing(corpus: Path, tmp_path: Path, number: signal.Signals) -> None:
-    more = ["training.steps=150", "training.save_every=10", "training.validate_every=60", "training.log_every=1"]
+    """With random pieces of the text, which must be the same in the process that goes on."""
+    more = [
+        "training.steps=150", "training.save_every=10", "training.validate_every=60", "training.log_every=1",
+        *OPTIONS["merges" if number == signal.SIGTERM else "subwords"],
+    ]  # fmt: skip
     train(*arguments(corpus, tmp_path / "whole", *more))
     process = command(*arguments(corpus, tmp_path / "cut", *more))
     lines = tmp_path / "cut" / "metrics.jsonl"

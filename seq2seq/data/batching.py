@@ -32,23 +32,30 @@ class EpochPlan:
     """The batches of one epoch: `len(plan)`, `plan[k]`, and iteration.
 
     Args:
-        order: (examples,) the examples of the epoch, in order.
+        order: (shown,) what the epoch shows, in order: example e for the first time is the number e, for the second
+            time e + size, and so on.
         spans: which of them make each batch.
-        make: builds the batch of some examples.
+        size: how many examples there are.
+        make: builds the batch of some examples: (batch,) their numbers, and how often the epoch showed each before.
     """
 
-    def __init__(self, order: Indices, spans: Sequence[Span], make: Callable[[Indices], Batch]) -> None:
-        self._order, self._spans, self._make = order, spans, make
+    def __init__(
+        self, order: Indices, spans: Sequence[Span], *, size: int, make: Callable[[Indices, Indices], Batch]
+    ) -> None:
+        self._order, self._spans, self._size, self._make = order, spans, size, make
 
     def __len__(self) -> int:
         return len(self._spans)
 
     def __getitem__(self, position: int) -> Batch:
         """Batch `position`, made without the ones before it."""
-        return self._make(self.examples(position))
+        return self._make(self.examples(position), self._shown(position) // self._size)
 
     def examples(self, position: int) -> Indices:
         """(batch,) the examples of a batch, numbered through the datasets in turn."""
+        return self._shown(position) % self._size
+
+    def _shown(self, position: int) -> Indices:
         start, stop = self._spans[position]
         return self._order[start:stop]
 
@@ -64,7 +71,8 @@ class PairBatches:
             longer makes a batch of its own.
         seed: of the order.
         shuffle: else pairs come from the shortest to the longest, the same every epoch.
-        sampler: cuts texts into other pieces as batches are made; the budget counts the tokens before that.
+        sampler: cuts texts into other pieces as batches are made, anew for each time that a pair is shown; the budget
+            counts the tokens before that.
 
     Raises:
         DataError: there is no pair.
@@ -103,7 +111,7 @@ class PairBatches:
         ]
         if self.shuffle:
             spans = [spans[index] for index in generator.permutation(len(spans))]
-        return EpochPlan(order, spans, partial(self._batch, epoch=epoch))
+        return EpochPlan(order, spans, size=len(self._sources), make=partial(self._batch, epoch=epoch))
 
     def _pools(self, order: Indices) -> list[int]:
         """Where pools begin, the end included: runs of examples with POOL_BATCHES batches' worth of tokens."""
@@ -118,15 +126,15 @@ class PairBatches:
             total, last = int(totals[-1]), int(pools[-1])
         return [*bounds, len(order)]
 
-    def _cut(self, examples: Indices) -> list[tuple[int, int]]:
-        """Sort the examples of a pool by length, in place, and cut them into batches within the budget."""
-        source, target = self._lengths(examples)
+    def _cut(self, shown: Indices) -> list[tuple[int, int]]:
+        """Sort what a pool shows by length, in place, and cut it into batches within the budget."""
+        source, target = self._lengths(shown)
         # By the longer side, which the budget counts; among equals by the difference of the sides, upwards and
         # downwards in turn, so that neighbours are alike on both sides, also where one length ends and the next
         # begins. Measured on three corpora, this pads least: a fifth to a half less than by target, then source.
         longest, difference = np.maximum(source, target), source - target
         sorting = np.lexsort((np.where(longest % 2 == 0, difference, -difference), longest))
-        examples[:] = examples[sorting]
+        shown[:] = shown[sorting]
         longest = longest[sorting].astype(np.int64)
         spans, start = [], 0
         while start < len(longest):
@@ -138,13 +146,14 @@ class PairBatches:
             start = stop
         return spans
 
-    def _lengths(self, examples: Indices) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+    def _lengths(self, shown: Indices) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]]:
+        examples = shown % len(self._sources)
         return self._sources.lengths[examples], self._targets.lengths[examples]
 
-    def _batch(self, examples: Indices, *, epoch: int) -> Batch:
+    def _batch(self, examples: Indices, repetitions: Indices, *, epoch: int) -> Batch:
         sources, targets = self._sources.gather(examples), self._targets.gather(examples)
         if self.sampler is not None:
-            sources, targets = self.sampler(sources, targets, epoch=epoch, examples=examples)
+            sources, targets = self.sampler(sources, targets, epoch=epoch, examples=examples, repetitions=repetitions)
         return pair_batch(sources, targets, task=self.datasets[0].task)
 
 
@@ -199,7 +208,7 @@ class PackedBatches:
             order = order[: len(order) // self.rows * self.rows or None]  # whole batches only: shapes stay the same
         spans = [(start, min(start + self.rows, len(order))) for start in range(0, len(order), self.rows)]
 
-        def make(blocks: Indices) -> Batch:
+        def make(blocks: Indices, _: Indices) -> Batch:
             parts = np.searchsorted(firsts, blocks, side="right") - 1
             rows = []
             for part, block in zip(parts.tolist(), (blocks - firsts[parts]).tolist(), strict=True):
@@ -208,7 +217,7 @@ class PackedBatches:
                 rows.append(self.stream.read(start, stop, part=part))
             return stream_batch(rows)
 
-        return EpochPlan(order, spans, make)
+        return EpochPlan(order, spans, size=int(firsts[-1]), make=make)
 
 
 def _checked(weights: Sequence[float] | None, corpora: int) -> list[float]:
@@ -218,7 +227,7 @@ def _checked(weights: Sequence[float] | None, corpora: int) -> list[float]:
 
 
 def _weighted(sizes: Sequence[int], weights: Sequence[float], *, epoch: int, seed: int, shuffle: bool) -> Indices:
-    """Numbers of the examples that an epoch shows, counted through the corpora in turn; at least one."""
+    """What an epoch shows, in the numbers of `EpochPlan`, counted through the corpora in turn; at least one."""
     shown = [  # whole times, and the examples of the share
         (int(weight), _share(size, (weight - int(weight)) * size, corpus, epoch=epoch, seed=seed, shuffle=shuffle))
         for corpus, (size, weight) in enumerate(zip(sizes, weights, strict=True))
@@ -228,8 +237,8 @@ def _weighted(sizes: Sequence[int], weights: Sequence[float], *, epoch: int, see
     )
     first = filled = 0
     for (times, extra), size in zip(shown, sizes, strict=True):
-        for numbers in (*itertools.repeat(np.arange(first, first + size), times), first + extra):
-            order[filled : filled + len(numbers)] = numbers
+        for repetition, numbers in enumerate((*itertools.repeat(np.arange(size), times), extra)):
+            np.add(numbers, first + repetition * sum(sizes), out=order[filled : filled + len(numbers)])
             filled += len(numbers)
         first += size
     return order if len(order) else np.array([epoch % first])

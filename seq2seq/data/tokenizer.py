@@ -76,7 +76,7 @@ class SentencePieceTokenizer:
                 f"the SentencePiece model gives <pad>, <s>, </s> and <unk> the ids {specials}, not "
                 f"{(PAD, BOS, EOS, UNK)}; train it with seq2seq, or with pad_id=0 bos_id=1 eos_id=2 unk_id=3."
             )
-        self._model = model
+        self.model = model
         self.vocab_size: int = self._pieces.vocab_size()
         self.fingerprint: str = hashlib.sha256(model).hexdigest()
         # Models of whole files keep every space; the others squeeze runs of them and drop them at the ends.
@@ -96,19 +96,6 @@ class SentencePieceTokenizer:
         encode = self._pieces.encode
         return [encode(text) for text in texts]
 
-    def sample(self, text: str, *, alpha: float, nbest: int, seed: int) -> list[int]:
-        """Ids of one text in pieces drawn at random; see `data/subword_sampling.py`.
-
-        Args:
-            text: the text.
-            alpha: unigram: exponent of the probabilities; BPE: probability of leaving out a merge.
-            nbest: unigram: how many segmentations to draw from; -1: all.
-            seed: below 2**31; equal ones make equal draws. It sets SentencePiece's one generator.
-        """
-        sentencepiece.set_random_generator_seed(seed)
-        ids: list[int] = self._pieces.encode(text, enable_sampling=True, alpha=alpha, nbest_size=nbest)
-        return ids
-
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; special tokens, the unknown one too, are left out."""
         text: str = self._pieces.decode([int(token) for token in ids if token >= NUM_SPECIALS])
@@ -126,7 +113,7 @@ class SentencePieceTokenizer:
     def save(self, path: Path) -> Path:
         """Write the SentencePiece model file."""
         path = path.with_suffix(self.suffix)
-        path.write_bytes(self._model)
+        path.write_bytes(self.model)
         return path
 
 
