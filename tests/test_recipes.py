@@ -110,6 +110,15 @@ def test_the_commands_of_the_page_on_scaling_are_valid() -> None:
     for overrides in found:
         config = check("train", overrides)
         assert isinstance(config, Config) and overrides
+    same = [command for command in commands(text.partition("take the same steps")[2]) if "+recipe" in command]
+    runs = set()
+    for command in same:
+        ranks = re.search(r"--nproc_per_node=(\d+)", command)
+        training = check("train", command.partition("-m seq2seq.train ")[2].split()).training
+        micro_batches = training.accumulation * int(ranks[1] if ranks else 1)
+        # a clock would end runs of different speed at different steps
+        runs.add((micro_batches, training.batch_tokens, training.steps, training.minutes))
+    assert len(same) == 3 and runs == {(4, 1024, 2000, None)}
     assert re.search(r"^slurm = .*hydra-submitit-launcher", (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
 
 
