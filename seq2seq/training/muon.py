@@ -103,6 +103,11 @@ class Muon(torch.optim.Optimizer):
         update_size: root mean square of an update over lr (Liu et al. 2025, "Muon is Scalable for LLM Training",
             section 2.2, who take 0.2).
         steps: of the iteration; a key of SMALLEST.
+
+    Attributes:
+        found_inf: () float that a caller may set, as on torch's fused optimisers: if not 0, a step changes no weight
+            and no moment. It is not waited for where it is on another device.
+        grad_scale: () float that a caller may set likewise: what gradients are to be divided by.
     """
 
     def __init__(
@@ -121,6 +126,10 @@ class Muon(torch.optim.Optimizer):
         self.matrices, self.others = matrices, others
         self.param_groups += others.param_groups
         others.state = self.state
+        # What tells a gradient scaler and `OptimizerStep` to hand found_inf over instead of waiting for it. On a CPU
+        # there is nothing to wait for, and a step that is left out altogether costs less.
+        on_gpu = all(matrix.device.type == "cuda" for matrix in matrices)
+        self._step_supports_amp_scaling = on_gpu and getattr(others, "_step_supports_amp_scaling", False)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)
@@ -129,6 +138,9 @@ class Muon(torch.optim.Optimizer):
     @torch.no_grad()
     def step(self, closure: None = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient."""
+        found_inf: Tensor | None = getattr(self, "found_inf", None)
+        grad_scale: Tensor | None = getattr(self, "grad_scale", None)
+        vars(self.others).update(found_inf=found_inf, grad_scale=grad_scale)
         self.others.step()
         settings = self.param_groups[0]
         weights = [weight for weight in settings["params"] if weight.grad is not None]
@@ -137,11 +149,21 @@ class Muon(torch.optim.Optimizer):
             if not self.state[weight]:
                 self.state[weight]["momentum"] = torch.zeros_like(weight)
         momenta = [self.state[weight]["momentum"] for weight in weights]
+        if grad_scale is not None:
+            gradients = list(torch._foreach_div(gradients, grad_scale))
+        kept: float | Tensor = 1 - settings["lr"] * settings["weight_decay"]
+        skipped = None if found_inf is None else found_inf.bool()
+        if skipped is not None:
+            # A gradient that is the momentum moves it by exactly nothing, and gives a direction that is finite.
+            gradients = [torch.where(skipped, *pair) for pair in zip(momenta, gradients, strict=True)]
+            kept = torch.where(skipped, 1.0, kept)
         torch._foreach_lerp_(momenta, gradients, 1 - settings["momentum"])
-        torch._foreach_mul_(weights, 1 - settings["lr"] * settings["weight_decay"])
-        self._add_orthogonalised(weights, torch._foreach_lerp(gradients, momenta, settings["momentum"]))
+        torch._foreach_mul_(weights, kept)
+        self._add_orthogonalised(weights, torch._foreach_lerp(gradients, momenta, settings["momentum"]), skipped)
 
-    def _add_orthogonalised(self, weights: Sequence[Tensor], directions: Sequence[Tensor]) -> None:
+    def _add_orthogonalised(
+        self, weights: Sequence[Tensor], directions: Sequence[Tensor], skipped: Tensor | None
+    ) -> None:
         """Go downhill by the orthogonalised directions; matrices of one shape, lying or standing, are one batch."""
         settings = self.param_groups[0]
         batches: dict[torch.Size, list[tuple[Tensor, Tensor]]] = defaultdict(list)
@@ -154,6 +176,8 @@ class Muon(torch.optim.Optimizer):
             parts, matrices = zip(*pairs, strict=True)
             stacked = torch.stack(matrices)
             turned = orthogonalised(stacked.to(_number_format(stacked)), minimax(settings["steps"]))
+            if skipped is not None:
+                turned = torch.where(skipped, 0.0, turned)
             size = settings["update_size"] * math.sqrt(shape[1])
             torch._foreach_add_(parts, turned.to(stacked.dtype).unbind(), alpha=-settings["lr"] * size)
 

@@ -1,3 +1,4 @@
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import fully_shard
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from seq2seq.config import FeedForward, ModelConfig, OptimizerKind, Positions, Task, TiedEmbeddings, TrainingConfig
 from seq2seq.errors import ConfigError
@@ -16,6 +18,7 @@ from seq2seq.model.build import build_model
 from seq2seq.training import muon
 from seq2seq.training.muon import SMALLEST, Coefficients, Muon, matrices_of, minimax, orthogonalised
 from seq2seq.training.optimizer import build_optimizer
+from seq2seq.training.step import OptimizerStep
 
 JORDAN: Coefficients = [(3.4445, -4.7750, 2.0315)] * 5
 """Of Jordan et al. 2024."""
@@ -265,6 +268,85 @@ def test_a_loss_scale_and_gradients_that_overflowed() -> None:
     scaler.unscale_(optimizers[1])
     scaler.step(optimizers[1])
     assert all(torch.equal(one, other) for one, other in zip(before, scaled.parameters(), strict=True))
+
+
+class NothingIsRead(TorchDispatchMode):
+    """Refuses whatever reads a number of a tensor: on a GPU it would wait for all work given out before."""
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        assert func is not torch.ops.aten._local_scalar_dense.default, "a number was read"
+        return func(*args, **(kwargs or {}))
+
+
+def give_gradients(model: nn.Module, number: int, factor: float = 1.0) -> None:
+    for index, parameter in enumerate(model.parameters()):
+        generator = torch.Generator().manual_seed(100 * number + index)
+        parameter.grad = factor * torch.randn(parameter.shape, generator=generator)
+
+
+def test_steps_are_left_out_without_waiting_to_know_which() -> None:
+    """By found_inf, as on a GPU: the numbers, bit for bit, of leaving them out on the host."""
+    asked, told = model_of(), model_of()
+    config = TrainingConfig(optimizer=OptimizerKind.muon, learning_rate=0.01, weight_decay=0.1)
+    optimizers = build_optimizer(config, asked), build_optimizer(config, told)
+    assert isinstance(optimizers[1], Muon) and not optimizers[1]._step_supports_amp_scaling  # of a CPU
+    for number, bad in enumerate([None, 0.0, math.nan, math.inf, None]):  # 0: no matter why a step is to be left out
+        if bad is None:
+            give_gradients(asked, number)
+            optimizers[0].step()
+        give_gradients(told, number, 1.0 if bad is None else bad)
+        optimizers[1].found_inf = torch.tensor(float(bad is not None))
+        with NothingIsRead():
+            optimizers[1].step()
+        for one, other in zip(asked.parameters(), told.parameters(), strict=True):
+            assert torch.equal(one, other)
+            for name, value in optimizers[0].state[one].items():
+                assert torch.equal(value, optimizers[1].state[other][name])
+
+
+def test_a_training_step_hands_over_what_it_does_not_know() -> None:
+    model = model_of()
+    optimizer = build_optimizer(TrainingConfig(optimizer=OptimizerKind.muon), model)
+    assert isinstance(optimizer, Muon)
+    optimizer._step_supports_amp_scaling = True  # as on a GPU
+    step = OptimizerStep(model, optimizer, clip_norm=1.0, device=torch.device("cpu"), dtype=torch.float32)
+    for number, skipped in enumerate([False, True]):
+        before = [parameter.detach().clone() for parameter in model.parameters()]
+        give_gradients(model, number)
+        with NothingIsRead():
+            step._update(torch.tensor(skipped))
+        same = [torch.equal(one, other) for one, other in zip(before, model.parameters(), strict=True)]
+        assert all(same) if skipped else not any(same)
+
+
+def test_the_first_step_may_be_left_out() -> None:
+    model, fresh = model_of(), model_of()
+    optimizer = build_optimizer(TrainingConfig(optimizer=OptimizerKind.muon, weight_decay=0.1), model)
+    give_gradients(model, 0, math.nan)
+    optimizer.found_inf = torch.ones(())  # type: ignore[attr-defined]
+    optimizer.step()
+    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), fresh.parameters(), strict=True))
+    assert not any(value.any() for state in optimizer.state.values() for value in state.values())
+
+
+def test_a_gradient_scaler_may_leave_everything_to_the_step() -> None:
+    """torch's GradScaler.step without unscale_ before, as with an optimiser on a GPU: it hands over the scale."""
+    plain, scaled = model_of(), model_of()
+    config = TrainingConfig(optimizer=OptimizerKind.muon, learning_rate=0.01)
+    optimizers = build_optimizer(config, plain), build_optimizer(config, scaled)
+    assert isinstance(optimizers[1], Muon)
+    optimizers[1]._step_supports_amp_scaling = True
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    scaler.scale(torch.zeros(()))  # makes the scale a tensor, as the loss does
+    for number, factor in enumerate([1024.0, math.inf, 1024.0]):
+        give_gradients(scaled, number, factor)
+        scaler.step(optimizers[1])
+        scaler.update(1024.0)
+        if factor != math.inf:
+            give_gradients(plain, number)
+            optimizers[0].step()
+    for one, other in zip(plain.parameters(), scaled.parameters(), strict=True):
+        torch.testing.assert_close(one, other)
 
 
 def test_torchs_own_state_dict_goes_on_too() -> None:

@@ -12,6 +12,7 @@ from seq2seq.data.collate import halves
 from seq2seq.errors import TrainingError
 from seq2seq.training.averaging import ExponentialMovingAverage
 from seq2seq.training.interval import IntervalSums
+from seq2seq.training.muon import Muon
 from seq2seq.training.step import OptimizerStep, StepResult
 
 VOCAB, DIM = 9, 4
@@ -78,6 +79,18 @@ def batch(seed: int, rows: int = 8, length: int = 6) -> Batch:
 def optimizers() -> Iterator[tuple[str, Callable[[nn.Module], torch.optim.Optimizer]]]:
     yield "fused", lambda model: torch.optim.AdamW(model.parameters(), weight_decay=0.1, fused=True)
     yield "not fused", lambda model: torch.optim.AdamW(model.parameters(), weight_decay=0.1, fused=False)
+    yield "Muon", lambda model: muon(model, on_gpu=False)
+    yield "Muon as on a GPU", lambda model: muon(model, on_gpu=True)
+
+
+def muon(model: nn.Module, *, on_gpu: bool) -> Muon:
+    """Muon for a matrix and AdamW for the rest; a GPU's is told on the device which steps to leave out."""
+    matrix, *rest = model.parameters()
+    others = torch.optim.AdamW(rest, weight_decay=0.1, fused=True)
+    settings = {"lr": 0.1, "momentum": 0.9, "weight_decay": 0.1, "update_size": 0.2, "steps": 4}
+    made = Muon({matrix: [len(matrix)]}, others, **settings)  # type: ignore[arg-type]
+    made._step_supports_amp_scaling = on_gpu
+    return made
 
 
 OPTIMIZERS = dict(optimizers())
