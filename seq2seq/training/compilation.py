@@ -4,6 +4,10 @@ Each kind of layer is compiled once for all layers of the kind, with batch and l
 validation and decoding call the layers as they are. All else stays outside: embeddings, the norm behind the layers,
 the loss (which runs at the speed of its matrix products), the optimiser, and whatever hooks a wrapper of the layers
 (FSDP) has set on them.
+
+On a CPU the numbers are those of the layers as written, to rounding, masks of dropout among them (model/dropout.py). On
+a GPU the compiler draws masks of its own, fused into its loops, from seeds that torch's random state gives: the same
+each time from the same state, but others than without the compiler.
 """
 
 import sys

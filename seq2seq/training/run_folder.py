@@ -40,7 +40,7 @@ FREE_TO_CHANGE = {
     "training.log_every",
     "training.resume",
     "training.threads",
-    "training.compile",  # like device and threads it changes the rounding, and not every machine has a compiler
+    "training.compile",  # like device it changes rounding (and masks on a GPU), and not every machine has a compiler
     "training.sample_lines",
     "training.tensorboard",
     "training.patience",
