@@ -438,7 +438,7 @@ class Trainer:
         self.position.seconds += now - self._clock
         self._clock = now
         if self.settings.minutes is not None:  # the clock decides what comes next, so there is only one
-            self.position.seconds = self.ranks.broadcast(self.position.seconds)
+            (self.position.seconds,) = self.ranks.sum(self.position.seconds if self.ranks.first else 0.0)
 
     def _log(self, log: MetricsLog, rate: float, norm: Tensor) -> None:
         position = self.position
