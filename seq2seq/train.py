@@ -392,8 +392,7 @@ def with_measured_batch_tokens(
         say(f"training.batch_tokens=auto: {tokens:,}, as this run began")
     else:
         say("training.batch_tokens=auto: trying sizes, for about a minute at most ...")
-        measured = measured_batch_tokens(config, prepared, device=ranks.device, dtype=dtype) if ranks.first else None
-        tokens, reason = ranks.broadcast(measured)  # type: ignore[misc]
+        tokens, reason = measured_batch_tokens(config, prepared, dtype=dtype, ranks=ranks)
         say(f"training.batch_tokens=auto: {tokens:,}, {reason}")
     return config.with_batch_tokens(tokens)
 

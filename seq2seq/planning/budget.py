@@ -14,7 +14,9 @@ import torch
 from seq2seq.config import Config, Task
 from seq2seq.data.prepare import Prepared
 from seq2seq.errors import TrainingError
+from seq2seq.planning.memory import memory_limit_of
 from seq2seq.planning.probe import Probe, Speed
+from seq2seq.training.distributed import Ranks
 
 FIRST = 1024
 """Tokens of the first size that is tried."""
@@ -95,15 +97,22 @@ def choose(trials: Sequence[Trial]) -> Trial:
     return min((trial for trial in trials if trial.rate >= AS_FAST * best), key=lambda trial: trial.batch_tokens)
 
 
-def measured_batch_tokens(
-    config: Config, prepared: Prepared, *, device: torch.device, dtype: torch.dtype
-) -> tuple[int, str]:
-    """The number for training.batch_tokens=auto, and why.
+def measured_batch_tokens(config: Config, prepared: Prepared, *, dtype: torch.dtype, ranks: Ranks) -> tuple[int, str]:
+    """The number for training.batch_tokens=auto, and why; a meeting of the ranks, the first of which measures.
+
+    It measures with the threads and the memory that each rank will have.
 
     Raises:
         TrainingError: no size fits into memory.
     """
-    with Probe(config, prepared, device=device, dtype=dtype) as probe:
+    limit = memory_limit_of(ranks)
+    return ranks.broadcast(_measured(config, prepared, ranks.device, dtype, limit) if ranks.first else (0, ""))
+
+
+def _measured(
+    config: Config, prepared: Prepared, device: torch.device, dtype: torch.dtype, memory_limit: int | None
+) -> tuple[int, str]:
+    with Probe(config, prepared, device=device, dtype=dtype, memory_limit=memory_limit) as probe:
         found = survey_of(probe)
         if found.largest is None:
             raise TrainingError(does_not_fit(probe.memory_limit))
@@ -138,15 +147,17 @@ def reason(found: Survey, unit: str) -> str:
     )
 
 
-def survey_of(probe: Probe, *, known: Trial | None = None, bisect: int = 0) -> Survey:
-    """`survey` with real steps; what is known already is not measured again."""
+def survey_of(probe: Probe, *, bisect: int = 0) -> Survey:
+    """`survey` with real steps.
+
+    Raises:
+        TrainingError: the model does not fit into memory.
+    """
 
     def speed(batch_tokens: int) -> Speed | None:  # the worst batches were a warm-up already
         return probe.speed(batch_tokens, steps=STEPS, seconds=STEP_SECONDS, warm_up=1)
 
     def measure(batch_tokens: int) -> Trial:
-        if known is not None and known.batch_tokens == batch_tokens:
-            return known
         peak = probe.peak_memory(batch_tokens)
         measured = speed(batch_tokens) if peak is not None else None
         return Trial(batch_tokens, peak if measured else None, measured)
@@ -156,6 +167,7 @@ def survey_of(probe: Probe, *, known: Trial | None = None, bisect: int = 0) -> S
 
     _, shape = probe.epoch(FIRST)
     most = int((shape.rows * shape.longest).sum()) // BATCHES
+    probe.model()  # what is done once, compiling above all, tells nothing of how long the next size takes
     return survey(measure, fits, speed, most=most, seconds=SECONDS, bisect=bisect)
 
 
@@ -191,12 +203,12 @@ def survey(
     if first.batch_tokens == FIRST:
         end, too_large = _double(measure, trials, most=most, seconds=seconds, started=started, clock=clock)
     largest = max(trial.batch_tokens for trial in trials if trial.speed is not None)
-    if end is End.memory:
-        largest = _bisect(fits, largest, too_large, bisect)
     if len(trials) > 1:  # a machine may have had other work during one of them
         for index, trial in enumerate(trials):
             if clock() - started < seconds:
                 trials[index] = _faster(trial, again(trial.batch_tokens))
+    if end is End.memory:  # last, so that it takes no time from what is chosen by
+        largest = _bisect(fits, largest, too_large, bisect)
     return Survey(trials, end, largest)
 
 

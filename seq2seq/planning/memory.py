@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import math
 import resource
 import sys
 from collections.abc import Iterator
@@ -9,7 +10,22 @@ from pathlib import Path
 
 import torch
 
+from seq2seq.training.distributed import Ranks
+
 KIBI = 1024
+HEADROOM = 0.9
+"""Share of the free memory that a batch may take: later epochs have other batches, and the run has its text too."""
+
+
+def memory_limit_of(ranks: Ranks) -> int | None:
+    """Bytes that a batch may take on each of the ranks, which share the memory of a machine but have GPUs of their own.
+
+    As many as there are where the least is free; None where no system says. A meeting of the ranks.
+    """
+    free = free_memory(ranks.device)
+    sharers = ranks.place.local_world_size if ranks.device.type == "cpu" else 1
+    least = -ranks.largest(-math.inf if free is None else -HEADROOM * free / sharers)
+    return None if math.isinf(least) else int(least)
 
 
 def free_memory(device: torch.device) -> int | None:

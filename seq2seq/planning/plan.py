@@ -159,15 +159,13 @@ def make_plan(
     with Probe(config, prepared, device=device, dtype=dtype, memory_limit=memory_limit) as probe:
         model = probe.model()
         tokens = there.batch_tokens if asked == AUTO and there is not None and there.hindrance is None else asked
-        survey: Survey | None = None
+        survey = survey_of(probe, bisect=BISECT)  # first, as training would
         if not isinstance(tokens, int):
-            survey = survey_of(probe, bisect=BISECT)
             if survey.largest is None:
                 raise TrainingError(does_not_fit(probe.memory_limit))
             tokens = survey.chosen().batch_tokens
         peak = probe.peak_memory(tokens)
         speed = None if peak is None else probe.speed(tokens, steps=STEPS, seconds=STEP_SECONDS)
-        survey = survey or survey_of(probe, known=Trial(tokens, peak, speed), bisect=BISECT)
         _, epoch = probe.epoch(tokens)
         config = config.with_batch_tokens(tokens)
         progress = there.progress if there is not None and there.hindrance is None else Progress()

@@ -19,14 +19,13 @@ from seq2seq.config import Config
 from seq2seq.data.batching import EpochPlan
 from seq2seq.data.prepare import Prepared
 from seq2seq.errors import TrainingError
-from seq2seq.planning.memory import free_memory
+from seq2seq.planning.memory import memory_limit_of
 from seq2seq.planning.statistics import EpochShape, epoch_shape
 from seq2seq.planning.steps import Done, Model, OutOfMemory, Request, Start, Step
 from seq2seq.scoring import training_batches
+from seq2seq.training.distributed import Ranks
 
 WARM_UP_STEPS = 3
-HEADROOM = 0.9
-"""Share of the free memory that a batch may take: later epochs have other batches, and the run has its text too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +46,14 @@ class Speed:
 class Probe(AbstractContextManager["Probe"]):
     """Steps of a run in another process, which starts with the first and ends with the block.
 
+    That process uses as many CPU threads as this one.
+
     Args:
         config: the run; its batch_tokens is not read.
         prepared: its text.
         device: where it trains.
         dtype: of its matrix products.
-        memory_limit: bytes it may take; None: HEADROOM of what is free.
+        memory_limit: bytes it may take; None: those of a run on one process.
     """
 
     def __init__(
@@ -65,8 +66,7 @@ class Probe(AbstractContextManager["Probe"]):
         memory_limit: int | None = None,
     ) -> None:
         self.config, self.prepared, self.device, self.dtype = config, prepared, device, dtype
-        free = free_memory(device)
-        self.memory_limit = memory_limit or (None if free is None else int(HEADROOM * free))
+        self.memory_limit = memory_limit or memory_limit_of(Ranks(device=device))
         self.optimizer_bytes = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._has_stepped = False
@@ -164,6 +164,7 @@ class Probe(AbstractContextManager["Probe"]):
             tokenizers.target.vocab_size,
             self.device,
             self.dtype,
+            torch.get_num_threads(),
             self.memory_limit,
         )
         built = self._exchange(start)

@@ -35,13 +35,14 @@ Step = list[Batch]
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """What the process begins with: the run, and the most bytes it may take (None: any)."""
+    """What the process begins with: the run, its CPU threads, and the most bytes it may take (None: any)."""
 
     config: Config
     source_vocab_size: int
     target_vocab_size: int
     device: torch.device
     dtype: torch.dtype
+    threads: int
     memory_limit: int | None
 
 
@@ -98,7 +99,7 @@ class Stepper:
 
     def __init__(self, start: Start) -> None:
         self.settings, self.device = start.config.training, start.device
-        set_threads(self.settings.threads)
+        set_threads(start.threads)
         keep_freed_memory()
         torch.manual_seed(start.config.seed)
         self.model = build_model(

@@ -1,9 +1,13 @@
 from collections.abc import Callable
+from functools import partial
+from types import SimpleNamespace
 
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seq2seq.planning import budget
 from seq2seq.planning.budget import FIRST, SMALLEST, End, Survey, Trial, choose, reason, survey
 from seq2seq.planning.probe import Speed
 
@@ -20,19 +24,26 @@ class Machine:
         self.now = 100.0
         self.ran: list[int] = []
         self.ran_again: list[int] = []
+        self.fitted: list[int] = []
+        self.order: list[str] = []
 
     def measure(self, batch_tokens: int) -> Trial:
         self.ran.append(batch_tokens)
         self.now += self.seconds * batch_tokens
         return (
-            trial(batch_tokens, self.rate(batch_tokens)) if self.fits(batch_tokens) else Trial(batch_tokens, None, None)
+            trial(batch_tokens, self.rate(batch_tokens))
+            if batch_tokens <= self.holds
+            else Trial(batch_tokens, None, None)
         )
 
     def fits(self, batch_tokens: int) -> bool:
+        self.order.append("fits")
+        self.fitted.append(batch_tokens)
         return batch_tokens <= self.holds
 
     def again(self, batch_tokens: int) -> Speed | None:
         self.now += self.seconds * batch_tokens
+        self.order.append("again")
         self.ran_again.append(batch_tokens)
         return trial(batch_tokens, self.rate(batch_tokens)).speed
 
@@ -109,6 +120,46 @@ def test_the_corpus_and_the_clock_end_it_too() -> None:
     assert machine.ran == [1024, 2048, 4096, 8192]
     assert sum(machine.ran) * 0.001 <= 16
     assert found.end is End.time
+
+
+def test_the_gap_is_halved_after_speeds_are_certain() -> None:
+    """Only the plan asks for it, which would else choose by other measurements than training does."""
+    machine = Machine(lambda tokens: tokens, holds=13_000)
+    machine.survey(bisect=3)
+    assert machine.fitted[-3:] == [12_288, 14_336, 13_312]
+    assert machine.ran_again == [1024, 2048, 4096, 8192]
+    assert machine.order.index("again") < machine.order.index("fits")
+
+
+class CompilingProbe:
+    """A made process: it starts, which takes long, when it is first needed; its steps take no time."""
+
+    def __init__(self) -> None:
+        self.now, self.started, self.ran = 0.0, False, list[int]()
+
+    def model(self) -> None:
+        self.now += 0.0 if self.started else 1000.0
+        self.started = True
+
+    def epoch(self, batch_tokens: int) -> tuple[None, SimpleNamespace]:
+        return None, SimpleNamespace(rows=torch.full((10_000,), 64), longest=torch.full((10_000,), 16))
+
+    def peak_memory(self, batch_tokens: int) -> int:
+        self.model()
+        self.ran.append(batch_tokens)
+        return batch_tokens
+
+    def speed(self, batch_tokens: int, **_: float) -> Speed:
+        return Speed(3, 1.0, float(batch_tokens))
+
+
+def test_compiling_is_not_taken_for_slow_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long the process takes to start, larger sizes are tried."""
+    probe = CompilingProbe()
+    monkeypatch.setattr(budget, "survey", partial(survey, clock=lambda: probe.now))
+    found = budget.survey_of(probe)  # type: ignore[arg-type]
+    assert (found.end, found.chosen().batch_tokens) == (End.corpus, 2**20)
+    assert probe.ran == [2**power for power in range(10, 21)]
 
 
 def test_other_work_of_the_machine_is_not_taken_for_a_slow_size() -> None:

@@ -1,3 +1,4 @@
+import math
 import subprocess
 import sys
 from pathlib import Path
@@ -5,7 +6,15 @@ from pathlib import Path
 import pytest
 import torch
 
-from seq2seq.planning.memory import _left_by_control_groups, free_memory, peak_memory, start_counting
+from seq2seq.planning import memory
+from seq2seq.planning.memory import (
+    _left_by_control_groups,
+    free_memory,
+    memory_limit_of,
+    peak_memory,
+    start_counting,
+)
+from seq2seq.training.distributed import Place, Ranks
 
 CPU = torch.device("cpu")
 ONLY_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells and bounds these")
@@ -18,6 +27,27 @@ def test_free_memory_is_some_of_the_memory() -> None:
     assert free is not None
     total = next(int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines() if "MemTotal" in line)
     assert 0 < free < total * 1024
+
+
+@pytest.mark.parametrize(
+    ("device", "local_world_size", "free", "limit"),
+    [("cpu", 1, 1000, 900), ("cpu", 4, 1000, 225), ("cuda", 4, 1000, 900), ("cpu", 4, None, None)],
+)
+def test_ranks_of_a_machine_share_its_memory_and_have_their_own_gpus(
+    device: str, local_world_size: int, free: int | None, limit: int | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda _: free)
+    ranks = Ranks(Place(local_world_size=local_world_size), device=torch.device(device))
+    assert memory_limit_of(ranks) == limit
+
+
+def test_the_machine_with_the_least_memory_decides(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda _: 1000)
+    for other, limit in ((500, 225), (5000, 450), (None, 450)):  # free elsewhere, of which two ranks have 90 %
+        ranks = Ranks(Place(local_world_size=2))
+        theirs = -math.inf if other is None else -0.9 * other / 2
+        monkeypatch.setattr(ranks, "largest", lambda own, theirs=theirs: max(own, theirs))
+        assert memory_limit_of(ranks) == limit
 
 
 @ONLY_LINUX

@@ -15,6 +15,7 @@ from seq2seq.model.build import build_model
 from seq2seq.planning.budget import survey_of
 from seq2seq.planning.parameters import parameters_by_part
 from seq2seq.planning.probe import Probe
+from seq2seq.planning.steps import Model, Start, Stepper
 
 CPU, FLOAT32 = torch.device("cpu"), torch.float32
 
@@ -60,6 +61,30 @@ def test_steps_are_real_and_leave_nothing_behind(tiny_run: Callable[..., list[st
         assert process is not None
     assert process.poll() is not None
     assert torch.equal(torch.get_rng_state(), random_numbers)
+
+
+def test_the_process_has_the_threads_of_the_one_that_starts_it(
+    tiny_run: Callable[..., list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rank of several has a share of the cores, which training.threads does not tell."""
+    config, prepared = made(tiny_run, "training.threads=null")
+    sent: list[Start] = []
+
+    def exchange(_: Probe, start: Start) -> Model:
+        sent.append(start)
+        return Model({}, 0, 0)
+
+    monkeypatch.setattr(Probe, "_exchange", exchange)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(3)
+        with probe_of(config, prepared) as probe:
+            probe.model()
+        torch.set_num_threads(1)
+        Stepper(sent[0])  # what the process does with it
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
 
 
 def test_a_limit_is_kept(tiny_run: Callable[..., list[str]]) -> None:

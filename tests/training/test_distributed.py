@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
@@ -28,13 +29,17 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from seq2seq.checkpoint import load_config
 from seq2seq.config import Config, TrainingConfig
 from seq2seq.configure import check, register_schemas
 from seq2seq.data.batch import Batch
 from seq2seq.errors import ConfigError, TrainingError
+from seq2seq.planning.memory import free_memory
+from seq2seq.planning.probe import Probe
+from seq2seq.planning.steps import Start
 from seq2seq.scoring import Scorer
 from seq2seq.train import main, run
-from seq2seq.training import distributed
+from seq2seq.training import distributed, loop
 from seq2seq.training.averaging import mean_weights
 from seq2seq.training.distributed import Place, Ranks, assembled_store, device_of, joined
 from seq2seq.training.interrupts import Interrupted, StopSignals
@@ -149,6 +154,47 @@ def train_with_dropout_of_the_text(words: list[str]) -> None:
         return real(self, batch)
 
     with mock.patch.object(RDropObjective, "forward", forward):
+        run(config_of(words))
+
+
+def train_by_rank_0s_clock(words: list[str]) -> None:
+    """Each rank's clock runs at another speed, and steps may exchange numbers only."""
+    rank, start, real_step, real_gather = int(os.environ["RANK"]), time.monotonic(), Trainer._step, Ranks.gather
+    in_step = False
+
+    def step(self: Trainer, log: Any) -> None:
+        nonlocal in_step
+        in_step = True
+        real_step(self, log)
+        in_step = False
+
+    def gather(self: Ranks, value: Any) -> list[Any]:
+        assert not in_step, "a step pickles something"
+        return real_gather(self, value)
+
+    def clock() -> float:
+        now = time.monotonic()
+        return now + 20 * rank * (now - start)
+
+    with (
+        mock.patch.object(Trainer, "_step", step),
+        mock.patch.object(Ranks, "gather", gather),
+        mock.patch.object(loop, "time", SimpleNamespace(monotonic=clock)),
+    ):
+        run(config_of(words))
+
+
+def train_and_note_the_probe(words: list[str], notes: Path) -> None:
+    """Each start of a probe leaves a note of the bytes and the threads that its process may use."""
+    real = Probe._exchange
+
+    def noted(self: Probe, question: Any) -> Any:
+        if isinstance(question, Start):
+            with (notes / f"rank{os.environ['RANK']}").open("a") as file:
+                file.write(f"{question.memory_limit} {question.threads}\n")
+        return real(self, question)
+
+    with mock.patch.object(Probe, "_exchange", noted):
         run(config_of(words))
 
 
@@ -498,6 +544,32 @@ def test_a_step_of_another_size_is_pointed_out(train: Callable[..., Path], capfd
     assert "warning: a step is now 2 micro-batches (ranks times training.accumulation) and was 1" in (
         capfd.readouterr().err
     )
+
+
+def test_a_budget_of_minutes_is_counted_by_one_clock(corpus: Path, tmp_path: Path) -> None:
+    """Other clocks would end, and warm up, at other steps; and numbers are all that a step exchanges."""
+    more = ["training.steps=null", "training.minutes=0.05", "training.validations=2", "training.validate_every=1000"]
+    words = words_of(corpus, tmp_path / "run", *more)
+    assert exit_codes(2, train_by_rank_0s_clock, words) == [0, 0]
+    assert len(records(tmp_path / "run", "valid")) == 2
+    seconds = [record["seconds"] for record in records(tmp_path / "run", "train")]
+    assert len(seconds) > 2 and seconds == sorted(seconds) and seconds[-1] < 20
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems do not say how much memory is free")
+def test_batch_tokens_are_measured_with_what_one_of_the_ranks_will_have(corpus: Path, tmp_path: Path) -> None:
+    """Its threads and its share of the machine's memory; by the first, for all."""
+    words = words_of(
+        corpus, tmp_path / "run", "training.batch_tokens=auto", "training.threads=null", "training.steps=2"
+    )
+    free = free_memory(torch.device("cpu"))
+    assert free is not None
+    assert exit_codes(2, train_and_note_the_probe, words, tmp_path) == [0, 0]
+    assert not (tmp_path / "rank1").exists()
+    limit, threads = map(int, (tmp_path / "rank0").read_text().split())
+    assert limit < 0.6 * free  # less than half, if nothing else of this machine has given some back meanwhile
+    assert threads == max(1, len(os.sched_getaffinity(0)) // 2)
+    assert load_config(tmp_path / "run" / "last").training.batch_tokens == 1024  # the corpus has use for no more
 
 
 # ----------------------------------------------------------- between the ranks
