@@ -146,7 +146,8 @@ def train_all(options: argparse.Namespace, words: list[str]) -> None:
                 folder, steps = folder_of(options, name, seed), steps_of(options, name)
                 if not (folder / "metrics.json").exists():
                     settings = [f"seed={seed}", f"training.threads={threads}", f"training.steps={steps}"]
-                    settings += [f"training.validate_every={-(-steps // 5)}", *OPTIONS[name], *words]
+                    settings += [f"training.warmup_steps={steps // 10}", f"training.validate_every={-(-steps // 5)}"]
+                    settings += [*OPTIONS[name], *words]
                     runs.append(pool.submit(train, options, folder, *settings))
         for run in runs:
             run.result()
