@@ -84,6 +84,8 @@ def test_speeds_then_runs_then_the_table(corpus: Path, tmp_path: Path) -> None:
     assert once.returncode == 0, once.stderr
     assert [line.split(" | ")[0] for line in once.stdout.splitlines()[2:]] == ["| recipe", "| adamw"]
     assert once.stdout.splitlines()[2].endswith("| 20 |")
+    config = tmp_path / "runs" / f"{minutes:g}" / "recipe-1/best/config.json"
+    assert json.loads(config.read_text())["config"]["training"]["warmup_steps"] == 2
     again = tool(*words, "--seeds", "1", "--minutes", str(minutes), "--", *tiny)
     assert again.stdout == once.stdout and not again.stderr
 
