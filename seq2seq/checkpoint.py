@@ -192,6 +192,10 @@ def resolve(path: str | Path) -> Path:
     for candidate in (path, path / "best", path / "last"):
         if (candidate / "manifest.json").is_file():
             return candidate
+    if path.name == "best" and (path.parent / "last" / "manifest.json").is_file():
+        raise CheckpointError(
+            f"{path}: there is none before the first validation; give {path.parent}, whose last/ is then used."
+        )
     if not path.exists():
         raise CheckpointError(f"{path}: there is no such folder; give a checkpoint folder such as runs/wmt_small/best.")
     raise CheckpointError(

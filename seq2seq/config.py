@@ -361,6 +361,10 @@ class TokenizerConfig:
             yield from without_effect(self, "tokenizer.", names, f"with tokenizer.kind={self.kind.value}")
 
 
+OF_MUON = ("muon_momentum", "muon_update_size", "muon_steps")
+"""Settings of training.optimizer=muon alone."""
+
+
 @dataclass(slots=True)
 class TrainingConfig:
     """The recipe: how long, how fast, how checked, how saved."""
@@ -462,12 +466,14 @@ class TrainingConfig:
         if self.steps is None and self.minutes is None:
             yield "training.steps and training.minutes are both null; set one, so that the run has an end."
         if self.optimizer is not OptimizerKind.muon:
-            names = ["muon_momentum", "muon_update_size", "muon_steps"]
-            yield from without_effect(self, "training.", names, f"with training.optimizer={self.optimizer.value}")
+            yield from without_effect(self, "training.", OF_MUON, f"with training.optimizer={self.optimizer.value}")
         if self.optimizer is OptimizerKind.muon and self.parallel is Parallel.fsdp:
+            fresh = type(self)()
+            settings = [name for name in OF_MUON if getattr(self, name) != getattr(fresh, name)]
+            adamw = " ".join(["training.optimizer=adamw", *(f"training.{n}={getattr(fresh, n)}" for n in settings)])
             yield (
                 "training.parallel=fsdp cuts the matrices that training.optimizer=muon needs whole; set "
-                "training.parallel=ddp or training.optimizer=adamw."
+                f"training.parallel=ddp, or {adamw} (with a learning rate that suits it)."
             )
         if self.schedule in (Schedule.inverse_sqrt, Schedule.constant):
             where = f"with training.schedule={self.schedule.value}"

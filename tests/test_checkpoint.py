@@ -148,6 +148,9 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "nothing")
     with pytest.raises(CheckpointError, match="not a checkpoint folder"):
         load_checkpoint(tmp_path)
+    save(tmp_path / "run" / "last")
+    with pytest.raises(CheckpointError, match=r"best: there is none before the first validation; give .*run, whose"):
+        load_checkpoint(tmp_path / "run" / "best")
     save(tmp_path / "best", training=False)
     with pytest.raises(CheckpointError, match="no training state"):
         load_training_state(tmp_path / "best")

@@ -132,6 +132,10 @@ def test_every_number_declares_its_range() -> None:
             {"training.parallel": Parallel.fsdp, "training.optimizer": OptimizerKind.muon},
             "training.parallel=fsdp cuts the matrices that training.optimizer=muon needs whole; set training.parallel=",
         ),
+        (
+            {"training.parallel": Parallel.fsdp, "training.optimizer": OptimizerKind.muon, "training.muon_steps": 3},
+            "or training.optimizer=adamw training.muon_steps=4 (with",
+        ),
         ({"data.train": None}, "data.train is not set"),
         ({"data.train": 3}, "data.train (3) must be a text spec (a string) or a list"),
         ({"data.train": ["a", 3]}, "data.train (['a', 3]) must be a text spec"),

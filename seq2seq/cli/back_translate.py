@@ -137,7 +137,7 @@ def run(arguments: argparse.Namespace, program: str) -> int:
         rules = Filter(max_length=config.data.max_length, max_length_ratio=arguments.pair_ratio)
         tag = f"{arguments.tag} " if arguments.tag else ""
         good = _good(answered, rules, model.tokenizers, counts)
-        counts.pairs = output.write((tag + made, line) for made, line in good)
+        counts.pairs = output.write(_some((tag + made, line) for made, line in good))
     command = training_command(_forward(config, arguments, made_language, mono_language))
     progress.say(f"{counts}\ntrain on the pairs beside the others, as often as data.weights says:\n  {command}")
     if config.data.max_pairs is not None and config.data.max_pairs < counts.pairs:
@@ -248,6 +248,19 @@ def _good(
         counts.too_long += dropped.too_long
         counts.length_ratio += dropped.length_ratio
         yield from itertools.compress(block, keep)
+
+
+def _some(pairs: Iterator["Pair"]) -> Iterator["Pair"]:
+    """The pairs.
+
+    Raises:
+        DataError: there is none.
+    """
+    first = next(pairs, None)
+    if first is None:
+        raise DataError("no pair is left to train on: every line was dropped, or its translation was no use.")
+    yield first
+    yield from pairs
 
 
 def _plain(text: str) -> str:

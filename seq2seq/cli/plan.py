@@ -38,7 +38,10 @@ def add_arguments(parser: Parser) -> None:
 
 def positive(text: str) -> float:
     """A number above 0, for argparse."""
-    number = float(text)
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
     if not 0 < number < math.inf:
         raise argparse.ArgumentTypeError(f"{text} must be a finite number above 0")
     return number

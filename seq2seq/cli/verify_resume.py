@@ -144,6 +144,7 @@ def _train(program: str, config: Config, stop_after: int | None) -> None:
             trainer = parts.trainer
             stop_at = None if stop_after is None else stop_after * config.training.accumulation
             trainer.batches = _Noted(trainer.batches, folder.path / BATCHES, stop_at=stop_at)
+            trainer.watch = "loss"
             trainer.validate = lambda model, check: _short_validation(parts, model)
             log = parts.log()
             try:
@@ -158,14 +159,14 @@ def _train(program: str, config: Config, stop_after: int | None) -> None:
 
 
 def _short_validation(parts: Any, model: "nn.Module") -> "Metrics":
-    """The loss of a few batches, also under the name of the metric that is watched."""
+    """The loss of a few batches, which is what is watched then."""
     import itertools
 
     from seq2seq.scoring import held_out_batches, losses_of, total_of
 
     batches = itertools.islice(held_out_batches(parts.config, parts.prepared.valid), VALIDATION_BATCHES)
     loss = total_of(losses_of(model, batches, dtype=parts.scorer.dtype)).as_metrics()["loss"]
-    return {"loss": loss, parts.trainer.watch: loss}
+    return {"loss": loss}
 
 
 class _Noted:

@@ -54,7 +54,9 @@ def open_corpus(config: DataConfig, *, task: Task) -> Corpus:
     except HubUnreachableError as error:
         from_hub = any(spec.startswith(HUB) for spec in specs)
         if config.when_offline is WhenOffline.fail or not from_hub:
-            raise
+            raise HubUnreachableError(
+                f"{error} Name a local file there, or sample, a text that is embedded."
+            ) from error
         return _stand_in(config, task=task, reason=error)
     if all(spec == SAMPLE for spec in specs):
         name = "sample"

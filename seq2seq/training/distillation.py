@@ -19,7 +19,7 @@ from seq2seq.config import Config, Positions, Task
 from seq2seq.data.batch import IGNORE, Batch
 from seq2seq.data.cache import key_of
 from seq2seq.data.tokenizer import Tokenizers
-from seq2seq.errors import ConfigError
+from seq2seq.errors import CheckpointError, ConfigError
 from seq2seq.plain import to_dict
 from seq2seq.training import loss
 from seq2seq.training.head_in_chunks import LinearHead, loss_in_chunks
@@ -54,7 +54,10 @@ def load_teacher(config: Config, *, device: torch.device) -> Teacher | None:
     """
     if config.training.teacher is None:
         return None
-    checkpoint = load_checkpoint(config.training.teacher, device=device)
+    try:
+        checkpoint = load_checkpoint(config.training.teacher, device=device)
+    except CheckpointError as error:
+        raise CheckpointError(f"training.teacher: {error}") from error
     if problems := list(_obstacles(config, checkpoint.config)):
         raise ConfigError(problems)
     fingerprint = key_of(

@@ -33,6 +33,8 @@ MAX_ROLLBACKS = 3
 """Returns to earlier states, without a good one saved since, after which the run ends."""
 SMALLEST_RATE_FACTOR = 2.0**-10
 """A learning rate lowered that far by returns leads nowhere: the run ends."""
+MUCH_VALIDATION = 0.3
+"""Share of training.minutes for validations from which a sentence says so."""
 
 
 def is_better(metric: str, metrics: Metrics, best: Metrics | None) -> bool:
@@ -375,6 +377,13 @@ class Trainer:
         log.write("valid", position.step, **metrics, seconds=round(position.seconds, 3))
         figures = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         self.progress.say(f"step {position.step:,}  valid: {figures}{'  (best so far)' if better else ''}")
+        if self.settings.minutes is not None and position.validations == 1:
+            share = self.settings.validations * position.validation_seconds / (60 * self.settings.minutes)
+            if share > MUCH_VALIDATION:
+                self.progress.say(
+                    f"{self.settings.validations} validations like this take {share:.0%} of training.minutes; fewer "
+                    "training.validations or training.valid_lines leave more for training"
+                )
 
     @contextlib.contextmanager
     def model_with(self, weights: Weights | None) -> Iterator[nn.Module]:

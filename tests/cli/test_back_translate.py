@@ -83,6 +83,17 @@ def test_lines_become_pairs_whose_source_is_the_models_output(
         assert lines_of(Path(f"{output}.de")) == targets
 
 
+def test_no_pair_left_is_an_error_and_leaves_no_corpus(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An untrained model ends none of its outputs."""
+    mono = written(tmp_path / "mono.de", MONO)
+    assert call("--ckpt", checkpoint, "--input", mono, "--output", tmp_path / "bt" / "train") == 2
+    captured = capsys.readouterr()
+    assert captured.out == "" and "no pair is left to train on" in captured.err
+    assert not (tmp_path / "bt" / "train.de").exists()
+
+
 def kept_whatever_its_length(answer: Any, _: None) -> dict[str, Any]:
     return {"text": answer.text, "too_long": False, "unfinished": False}
 

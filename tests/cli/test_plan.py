@@ -112,4 +112,4 @@ def test_mistakes_are_one_sentence(line: str, sentence: str, capfd: pytest.Captu
 def test_prices_are_numbers_above_0(value: str, capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["plan", "+recipe=wmt_small", f"--price-per-hour={value}"])
-    assert "--price-per-hour" in capfd.readouterr().err
+    assert f"--price-per-hour: {value} must be a finite number above 0" in capfd.readouterr().err

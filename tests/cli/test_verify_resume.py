@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -38,6 +39,7 @@ def test_a_stopped_run_is_found_identical(
     assert report["weights"] > 10 and report["state"] > report["weights"]
     assert "stopped after 3 ended exactly like one that was not" in errors.splitlines()[-1]
     assert "Traceback" not in errors
+    assert not re.search(r"valid: .*(bleu|accuracy)", errors)  # no such score was computed
     assert ("training.minutes=5 is left out" in errors) == (task == "translation")
     left = [name for name in os.listdir(run_dir.parent) if not name.startswith("torch")]
     assert left == []  # neither the run folder nor the temporary one

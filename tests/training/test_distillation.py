@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from seq2seq.checkpoint import load_checkpoint
-from seq2seq.config import Config, Documents, Positions, Task
+from seq2seq.config import Config, Documents, Positions, Task, TrainingConfig
 from seq2seq.data.batch import IGNORE, Batch
 from seq2seq.data.cache import key_of
-from seq2seq.errors import ConfigError
+from seq2seq.errors import CheckpointError, ConfigError
 from seq2seq.files import sha256
 from seq2seq.plain import to_dict
 from seq2seq.training import distillation, head_in_chunks
@@ -195,6 +195,11 @@ def student_of(teacher: Path) -> Config:
 
 def test_no_teacher_is_none() -> None:
     assert load_teacher(Config(), device=torch.device("cpu")) is None
+
+
+def test_a_teacher_that_is_not_there_is_named_by_its_key(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"training\.teacher: .*nowhere: there is no such folder"):
+        load_teacher(Config(training=TrainingConfig(teacher=str(tmp_path / "nowhere"))), device=torch.device("cpu"))
 
 
 def test_a_teacher_comes_with_its_vocabulary_and_a_fingerprint(tiny_checkpoint: Make, tmp_path: Path) -> None:

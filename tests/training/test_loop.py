@@ -248,6 +248,18 @@ def test_minutes_spread_the_validations_and_end_within_the_budget(
     assert run.records("train")[-1]["learning_rate"] < 0.05 * run.trainer.settings.learning_rate
 
 
+@pytest.mark.parametrize(("validations", "said"), [(2, False), (20, True)])
+def test_validations_that_eat_the_budget_are_pointed_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], validations: int, said: bool
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(loop.time, "monotonic", clock)
+    Run(tmp_path / "run", [batch(rows(1))], steps=None, minutes=1, validations=validations).fit()
+    errors = capfd.readouterr().err
+    assert errors.count("validations like this take") == said
+    assert ("20 validations like this take" in errors) == said
+
+
 def test_older_checkpoints_are_those_of_save_every(tmp_path: Path) -> None:
     """What a validation leaves behind is for going on only."""
     run = Run(tmp_path / "run", [batch(rows(1))], steps=9, validate_every=3, save_every=4)
