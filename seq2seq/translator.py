@@ -1,4 +1,4 @@
-"""What a trained model is used for, from Python: translate lines, label lines, write text.
+"""What a trained model is used for, from Python: translate lines, score them, label lines, write text.
 
 ```python
 import seq2seq
@@ -32,6 +32,7 @@ from seq2seq.decoding import Hypothesis, generate, search
 from seq2seq.decoding.settings import decoding_settings
 from seq2seq.device import resolve_device, resolve_precision
 from seq2seq.errors import ConfigError, DecodingError
+from seq2seq.evaluation.forced import ForcedScore, ForcedScorer
 
 FORBIDDEN = (PAD, BOS, UNK)
 """Never written: they have no text."""
@@ -143,6 +144,41 @@ class Translator:
 
         rows = {Search.beam: settings.beam_size, Search.sample: settings.n_best, Search.greedy: 1}[settings.search]
         return self._answers(lines, solve, answer, budget=settings.batch_tokens // rows, first_line=first_line)
+
+    def score(
+        self,
+        targets: Iterable[Line | str],
+        sources: Iterable[Line | str] | None = None,
+        *,
+        batch_tokens: int | None = None,
+    ) -> list[ForcedScore]:
+        """How probable the model finds given lines, token by token (forced decoding).
+
+        Args:
+            targets: lines to score; nothing in them is an error, see data/lines.py.
+            sources: what they translate, one for each; None for a language model.
+            batch_tokens: padded tokens of a batch, of the longer side; None takes the checkpoint's
+                decoding.batch_tokens. It changes speed and memory only (see evaluation/forced.py).
+
+        Returns:
+            a score for each target, in the same order.
+
+        Raises:
+            DecodingError: the model gives labels; sources are missing, or have no effect.
+            DataError: there are more lines on one side than on the other.
+        """
+        return list(self.score_stream(targets, sources, batch_tokens=batch_tokens))
+
+    def score_stream(
+        self,
+        targets: Iterable[Line | str],
+        sources: Iterable[Line | str] | None = None,
+        *,
+        batch_tokens: int | None = None,
+    ) -> Iterator[ForcedScore]:
+        """As `score`, but line by line in bounded memory."""
+        scorer = ForcedScorer(self.config, self.model, self.tokenizers)
+        return scorer.stream(targets, sources, batch_tokens=batch_tokens)
 
     def predict(self, lines: Iterable[Line | str], *, batch_tokens: int | None = None) -> list[str]:
         """Label lines.

@@ -52,12 +52,17 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message.rstrip('.')}; see {self.prog} --help.\n")
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """--ckpt, --device, --precision, --threads, --quiet."""
+def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+    """--ckpt, --device, --precision, --threads, --quiet.
+
+    Args:
+        parser: gets them.
+        required: whether there must be a --ckpt.
+    """
     group = parser.add_argument_group("model")
     group.add_argument(
         "--ckpt",
-        required=True,
+        required=required,
         metavar="FOLDER",
         help="a checkpoint folder, or a run folder: its best/ is used, or last/ where there is no best/",
     )

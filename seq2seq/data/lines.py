@@ -29,6 +29,12 @@ class Note(Enum):
     cut = "one word or character longer than the model takes, only its beginning read"
     no_newline = "last line without a newline"
     unfinished = "output stopped at its length limit"
+    nothing = "target empty or blank, only its end scored"
+    no_source = "source empty or blank, target scored all the same"
+    unknown = "characters outside the vocabulary, scored as the unknown token"
+    beyond_training = "longer than any line that the model was trained on, scored all the same"
+    stretches = "longer than the model's context, scored in overlapping stretches"
+    too_long = "longer than the model takes, not scored"
 
 
 @dataclass(frozen=True, slots=True)

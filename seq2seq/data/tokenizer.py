@@ -17,6 +17,8 @@ PAD, BOS, EOS, UNK = 0, 1, 2, 3
 NUM_SPECIALS = 4
 IGNORE = -100
 """Where a target holds this, there is nothing to predict (padding, inner pieces of a tagged word)."""
+SPECIALS = ("<pad>", "<s>", "</s>", "<unk>")
+"""How people see them, the same as in SentencePiece."""
 SPACE = "▁"
 """How SentencePiece spells a space."""
 
@@ -40,6 +42,9 @@ class Tokenizer(Protocol):
 
     def decode(self, ids: Sequence[int]) -> str:
         """Text of ids; special tokens are left out."""
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """What each id stands for, special tokens as in SPECIALS."""
 
     def normalise(self, text: str) -> str:
         """What `decode(encode(text))` gives when no character is outside the vocabulary."""
@@ -175,6 +180,10 @@ class CharacterTokenizer(_JsonTokenizer):
         """The characters; special tokens, the unknown one too, are left out."""
         return "".join(self.characters[int(token) - NUM_SPECIALS] for token in ids if token >= NUM_SPECIALS)
 
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The character of each id."""
+        return [SPECIALS[token] if token < NUM_SPECIALS else self.characters[token - NUM_SPECIALS] for token in ids]
+
 
 class ByteTokenizer(_JsonTokenizer):
     """One id a byte of UTF-8 (Xue et al. 2022, ByT5)."""
@@ -192,6 +201,13 @@ class ByteTokenizer(_JsonTokenizer):
     def decode(self, ids: Sequence[int]) -> str:
         """Text of the bytes; what is not UTF-8 becomes U+FFFD."""
         return bytes(int(token) - NUM_SPECIALS for token in ids if token >= NUM_SPECIALS).decode(errors="replace")
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """Each byte as SentencePiece writes it, <0x0A>; those of printable ASCII as they are."""
+        bytes_ = (token - NUM_SPECIALS for token in ids)
+        return [
+            SPECIALS[byte] if byte < 0 else chr(byte) if 0x20 <= byte < 0x7F else f"<0x{byte:02X}>" for byte in bytes_
+        ]
 
     def normalise(self, text: str) -> str:
         """The text, with a question mark for each lone surrogate."""
@@ -237,7 +253,11 @@ class LabelVocabulary(_JsonTokenizer):
 
     def decode(self, ids: Sequence[int]) -> str:
         """The labels, with spaces between."""
-        return " ".join(self.labels[int(label)] for label in ids)
+        return " ".join(self.pieces(ids))
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """The label of each id."""
+        return [self.labels[int(label)] for label in ids]
 
     def normalise(self, text: str) -> str:
         """Labels with single spaces between, none at the ends."""
