@@ -1,12 +1,14 @@
 """`python -m seq2seq.evaluate ckpt=FOLDER data=TEXT [decoding=greedy|beam|sample]`: score a checkpoint on a text.
 
-Writes the translations and the scores beside each other, and the scores as one line of JSON to stdout.
+Writes the translations and the scores beside each other, and the scores as one line of JSON to stdout. With
+`baseline=FILE`, or the folder of a run that was evaluated, the difference from its translations is tested.
 """
 
 import dataclasses
+import hashlib
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,12 +17,14 @@ import hydra
 from omegaconf import DictConfig
 
 from seq2seq.checkpoint import load_checkpoint
-from seq2seq.config import Config, DecodingConfig, Precision
+from seq2seq.config import Config, DecodingConfig, Precision, Task
 from seq2seq.configure import check, checked, conf_dir, fail, hydra_flags, register_schemas
 from seq2seq.data.corpus import Corpus, open_text
 from seq2seq.data.prepare import Prepared, encode_text
 from seq2seq.device import resolve_device, resolve_precision, set_threads
 from seq2seq.errors import ConfigError, Seq2SeqError
+from seq2seq.evaluation.significance import Judge, Paired
+from seq2seq.evaluation.texts import EVALUATION, TRANSLATIONS, read_text, references_of, translations_of
 from seq2seq.files import write_json, write_text
 from seq2seq.plain import to_dict
 from seq2seq.scoring import Scorer
@@ -45,6 +49,12 @@ class EvaluateConfig:
     """CPU threads; null uses every core this process may use."""
     seed: int = 1
     """Of decoding=sample."""
+    ter: bool = False
+    """Also score TER, which takes a second or more for a hundred lines."""
+    baseline: str | None = None
+    """Translations of the same text to test the difference from: a file, or the folder of a run that was evaluated."""
+    paired: Paired = Paired.bootstrap
+    """How: paired bootstrap resampling (1,000 samples) or approximate randomisation (10,000 trials)."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
     def problems(self) -> Iterator[str]:
@@ -53,6 +63,8 @@ class EvaluateConfig:
             yield "ckpt is not set; name a checkpoint folder, for example ckpt=runs/wmt_small/best."
         if not self.data:
             yield "data is not set; name a text, for example data=test or data=corpus/test."
+        if self.paired is not Paired.bootstrap and not self.baseline:
+            yield f"paired={self.paired.value} has no effect without baseline=FILE; leave it out."
         if self.threads is not None and self.threads < 1:
             yield f"threads ({self.threads}) must be at least 1, or null for all."
         if self.decoding.n_best != 1:
@@ -74,6 +86,10 @@ def run(settings: EvaluateConfig) -> dict[str, Any]:
     set_threads(settings.threads)
     checkpoint = load_checkpoint(settings.ckpt, device=device)
     config: Config = dataclasses.replace(checkpoint.config, decoding=settings.decoding, seed=settings.seed)
+    if config.task is not Task.translation:
+        for name in ("ter", "baseline"):
+            if getattr(settings, name):
+                raise ConfigError(f"{name} has no effect with a model of task={config.task.value}; leave it out.")
     spec, split = settings.data, "test"
     if spec in ("valid", "test"):
         spec, split = getattr(config.data, spec), spec
@@ -84,15 +100,21 @@ def run(settings: EvaluateConfig) -> dict[str, Any]:
     corpus = Corpus([text], text, text, "files", documents=config.data.documents)
     prepared = Prepared(corpus, checkpoint.tokenizers, [], encoded, encoded, None)
     scorer = Scorer(config, prepared, dtype=dtype)
-    scores = {"test": scorer.score(checkpoint.model, "test")}
+    references = [reference for _, reference in scorer.pairs("test") or ()]
+    baseline = _baseline(settings.baseline, references) if settings.baseline else None
+    scores = {"test": scorer.score(checkpoint.model, "test", with_ter=settings.ter)}
     for line in scorer.describe("test", scores):
         print(line, file=sys.stderr)
-    folder = Path(settings.output_dir) if settings.output_dir else checkpoint.folder.parent / "evaluation"
+    folder = Path(settings.output_dir) if settings.output_dir else checkpoint.folder.parent / EVALUATION
     result = {**scores["test"], "ckpt": str(checkpoint.folder), "data": spec, "decoding": to_dict(settings.decoding)}
+    if config.task is Task.translation:
+        result["references_sha256"] = _checksum(references)
+    if baseline is not None:
+        result["baseline"] = _tested(settings, scorer.outputs["test"], baseline, references)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if "test" in scorer.outputs:
-            write_text(folder / "translations.txt", "".join(f"{line}\n" for line in scorer.outputs["test"]))
+            write_text(folder / TRANSLATIONS, "".join(f"{line}\n" for line in scorer.outputs["test"]))
         write_json(folder / "scores.json", result)
     except OSError as error:
         raise ConfigError(
@@ -100,6 +122,46 @@ def run(settings: EvaluateConfig) -> dict[str, Any]:
         ) from error
     print(f"scores and output are in {folder}", file=sys.stderr)
     return result
+
+
+def _baseline(name: str, references: Sequence[str]) -> list[str]:
+    """The translations to compare with.
+
+    Raises:
+        DataError: they cannot be read.
+        ConfigError: they are of another text.
+    """
+    path = translations_of(name)
+    lines = [line.text for line in read_text(path)]
+    if len(lines) != len(references):
+        raise ConfigError(
+            f"baseline={name}: it has {len(lines):,} lines, the text has {len(references):,}; name a translation of "
+            "this text."
+        )
+    known = references_of(path) if path != name else None
+    if known not in (None, _checksum(references)):
+        raise ConfigError(
+            f"baseline={name}: its translations are of another text; evaluate that run on this one first."
+        )
+    return lines
+
+
+def _tested(
+    settings: EvaluateConfig, outputs: Sequence[str], baseline: Sequence[str], references: Sequence[str]
+) -> dict[str, Any]:
+    """The differences from the baseline, for scores.json; also told on stderr."""
+    judge = Judge([references], ["bleu", "chrf", *(["ter"] if settings.ter else [])])
+    scores = judge.scores(outputs)
+    (differences,) = judge.differences(outputs, [baseline], test=settings.paired)
+    print(f"beside {settings.baseline} (paired {settings.paired.value})", file=sys.stderr)
+    for name, difference in differences.items():
+        print(f"  {difference.line(scores[name])}", file=sys.stderr)
+    metrics = {name: difference.as_dict() for name, difference in differences.items()}
+    return {"translations": settings.baseline, "paired": settings.paired.value, **metrics}
+
+
+def _checksum(references: Sequence[str]) -> str:
+    return hashlib.sha256("\n".join(references).encode("utf-8", errors="replace")).hexdigest()
 
 
 @hydra.main(version_base="1.3", config_path=conf_dir(), config_name="evaluate")

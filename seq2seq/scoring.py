@@ -16,7 +16,7 @@ from seq2seq.data.subword_sampling import subword_sampler
 from seq2seq.data.token_cache import TokenDataset, TokenStream
 from seq2seq.device import autocast
 from seq2seq.evaluation.loss import TotalLoss
-from seq2seq.evaluation.scores import bleu, chrf
+from seq2seq.evaluation.scores import bleu, chrf, ter
 from seq2seq.training.distributed import Ranks
 from seq2seq.training.loss import features_of, linear_cross_entropy
 from seq2seq.training.report import Progress, console
@@ -151,7 +151,7 @@ class Scorer:
         splits = ["valid"] if self.prepared.test is None else ["valid", "test"]
         return {split: self.score(model, split) for split in splits}
 
-    def score(self, model: nn.Module, split: str) -> dict[str, Any]:
+    def score(self, model: nn.Module, split: str, *, with_ter: bool = False) -> dict[str, Any]:
         """Figures of the valid or test text, decoded as config.decoding says, with confidence intervals."""
         pairs = self.pairs(split)
         assert pairs is not None
@@ -160,7 +160,7 @@ class Scorer:
         if self.config.task is Task.translation:
             what = f"scoring {split}, {self.config.decoding.search.value} search"
             self.outputs[split] = self._translate(model, sources, self.config.decoding, lambda: None, what)
-            figures |= translation_scores(self.outputs[split], references, bootstrap=True)
+            figures |= translation_scores(self.outputs[split], references, bootstrap=True, with_ter=with_ter)
         elif self.config.task in (Task.classification, Task.tagging):
             found = self._translator(model).predict(list(self.ranks.share(sources)))
             self.outputs[split] = self.ranks.merge(found)
@@ -173,7 +173,7 @@ class Scorer:
     def describe(self, split: str, final: dict[str, Any]) -> Iterator[str]:
         """The scores of a split, a line each, for people."""
         figures = final.get(split, {})
-        for name, label in (("bleu", "BLEU"), ("chrf", "chrF")):
+        for name, label in (("bleu", "BLEU"), ("chrf", "chrF"), ("ter", "TER")):
             if name in figures:
                 yield (
                     f"{label} {figures[name]:.2f} ± {figures[f'{name}_confidence']:.2f} (95 %)  "
@@ -225,11 +225,12 @@ class Scorer:
 
 
 def translation_scores(
-    hypotheses: Sequence[str], references: Sequence[str], *, bootstrap: bool = False
+    hypotheses: Sequence[str], references: Sequence[str], *, bootstrap: bool = False, with_ter: bool = False
 ) -> dict[str, float | str]:
-    """BLEU and chrF by the names used in metrics.json; with `bootstrap` their confidence intervals and signatures."""
+    """BLEU and chrF (and TER) by the names used in metrics.json; with `bootstrap` their intervals and signatures."""
     figures: dict[str, float | str] = {}
-    for name, metric in (("bleu", bleu), ("chrf", chrf)):
+    metrics = {"bleu": bleu, "chrf": chrf} | ({"ter": ter} if with_ter else {})
+    for name, metric in metrics.items():
         score = metric(hypotheses, references, bootstrap=bootstrap)
         figures[name] = round(score.value, 4)
         if bootstrap:

@@ -6,9 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import sacrebleu
 import torch
 from torch.nn import functional as F
 
+import seq2seq
 import seq2seq.train
 from seq2seq.checkpoint import load_checkpoint
 from seq2seq.configure import check, register_schemas
@@ -115,3 +117,47 @@ def test_what_is_wrong_is_said(trained: Path, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(Seq2SeqError, match="output_dir="):
         evaluate(f"ckpt={trained}/run", "data=test", f"output_dir={tmp_path}/file/folder")
+
+
+def test_perplexity_is_that_of_forced_scores(trained: Path, tmp_path: Path) -> None:
+    scores = evaluate(f"ckpt={trained}/run/best", f"data={trained}/test", "decoding=greedy", f"output_dir={tmp_path}")
+    forced = seq2seq.load(trained / "run", device="cpu").score([b for _, b in PAIRS], [a for a, _ in PAIRS])
+    log_prob, tokens = sum(score.log_prob or 0 for score in forced), sum(score.tokens for score in forced)
+    assert scores["perplexity"] == pytest.approx(math.exp(-log_prob / tokens), rel=1e-5)
+
+
+@pytest.mark.parametrize("paired", ["bootstrap", "randomisation"])
+def test_baselines_are_tested(trained: Path, tmp_path: Path, paired: str) -> None:
+    command = [f"ckpt={trained}/run", "data=test", "decoding=greedy", "ter=true", f"paired={paired}"]
+    (tmp_path / "other").write_text("3 2 1\n4 4\n7 9 8 7\n5\n")  # the references themselves
+    scores = evaluate(*command, f"baseline={tmp_path}/other", f"output_dir={tmp_path}/one")
+    outputs = (tmp_path / "one" / "translations.txt").read_text().splitlines()
+    references = [target for _, target in PAIRS]
+    found = scores["baseline"]
+    assert found["paired"] == paired
+    assert found["bleu"]["baseline"] == pytest.approx(100) and found["ter"]["baseline"] == 0
+    assert found["bleu"]["score"] == sacrebleu.corpus_bleu(outputs, [references]).score
+    assert found["bleu"]["difference"] == found["bleu"]["score"] - found["bleu"]["baseline"]
+    assert 0 < found["chrf"]["p_value"] <= 1
+    assert scores["ter"] == pytest.approx(sacrebleu.corpus_ter(outputs, [references]).score, abs=1e-4)
+    assert scores["ter_signature"].startswith("nrefs:1|bs:1000|")
+    # The same run beside itself, by the folder that its evaluation has just been written to.
+    again = evaluate(*command, f"baseline={tmp_path}/one", f"output_dir={tmp_path}/two")["baseline"]
+    assert all(again[name]["p_value"] == 1 and again[name]["difference"] == 0 for name in ("bleu", "chrf", "ter"))
+
+
+def test_a_baseline_of_another_text_is_refused(trained: Path, tmp_path: Path) -> None:
+    command = [f"ckpt={trained}/run", "data=test", "decoding=greedy", f"output_dir={tmp_path}/out"]
+    with pytest.raises(Seq2SeqError, match="no translations are kept"):
+        evaluate(*command, f"baseline={tmp_path}")
+    (tmp_path / "short").write_text("one\n")
+    with pytest.raises(Seq2SeqError, match="it has 1 lines, the text has 4"):
+        evaluate(*command, f"baseline={tmp_path}/short")
+    for side in ("in", "out"):
+        (tmp_path / f"other.{side}").write_text("1\n2\n3\n4\n")
+    evaluate(f"ckpt={trained}/run", f"data={tmp_path}/other", "decoding=greedy", f"output_dir={tmp_path}/other")
+    with pytest.raises(Seq2SeqError, match="translations are of another text"):
+        evaluate(*command, f"baseline={tmp_path}/other")
+    with pytest.raises(Seq2SeqError, match="paired=randomisation has no effect without baseline"):
+        evaluate(*command, "paired=randomisation")
+    assert not (tmp_path / "out").exists()
