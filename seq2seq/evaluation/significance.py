@@ -38,7 +38,7 @@ class Difference:
     Attributes:
         value: of the text.
         baseline: of the baseline.
-        p_value: how often chance alone makes a difference as large, from 0 to 1; 1 where the two are equal.
+        p_value: how often chance alone makes a difference as large, from 0 to 1; see `Judge.differences`.
         signature: sacreBLEU's, with the number of samples and the seed.
         lower_is_better: what is the better value.
     """
@@ -127,8 +127,11 @@ class Judge:
     ) -> list[dict[str, Difference]]:
         """The text beside each of some baselines, metric by metric.
 
-        sacreBLEU's p-value counts the samples that differ by more than the two texts do, so that equal texts would get
-        the smallest there is. Here a difference of 0 has p = 1: every sample differs by that much at least.
+        sacreBLEU's p-value counts the samples that differ by more than the two texts do, not those that differ as much.
+        So it would be the smallest there is for equal texts, and for texts that differ in a single sentence. Here a
+        difference of 0 has p = 1; and where k sentences make the difference, p is at least 2^(1 - k), the chance that
+        all of them fall out as they did or all the other way round. From k = 15 on that is less than any p-value of
+        10,000 samples, and p is sacreBLEU's.
 
         Args:
             hypotheses: a line for each sentence.
@@ -156,16 +159,22 @@ class Judge:
                 ) from None
             (key,) = signatures
             ours, *others = results[key]
-            for differences, other in zip(found, others, strict=True):
-                equal = ours.score == other.score
+            for differences, baseline, other in zip(found, baselines, others, strict=True):
+                least = 2.0 ** (1 - _num_different(metric, hypotheses, baseline))
                 differences[name] = Difference(
                     float(ours.score),
                     float(other.score),
-                    1.0 if equal else float(other.p_value),
+                    1.0 if ours.score == other.score else min(1.0, max(float(other.p_value), least)),
                     str(signatures[key]),
                     name in LOWER_IS_BETTER,
                 )
         return found
+
+
+def _num_different(metric: Metric, text: Sequence[str], other: Sequence[str]) -> int:
+    """Sentences in which a metric tells two texts apart, at most 1,000: more make no difference."""
+    ours, theirs = (metric._extract_corpus_statistics(list(lines), None) for lines in (text, other))
+    return min(1000, sum(a != b for a, b in zip(ours, theirs, strict=True)))
 
 
 def _remembering(kind: type[Any]) -> type[Any]:
