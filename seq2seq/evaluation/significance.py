@@ -174,7 +174,8 @@ class Judge:
 def _num_different(metric: Metric, text: Sequence[str], other: Sequence[str]) -> int:
     """Sentences in which a metric tells two texts apart, at most 1,000: more make no difference."""
     ours, theirs = (metric._extract_corpus_statistics(list(lines), None) for lines in (text, other))
-    return min(1000, sum(a != b for a, b in zip(ours, theirs, strict=True)))
+    number = sum(1 for a, b in zip(ours, theirs, strict=True) if a != b)
+    return min(1000, number)
 
 
 def _remembering(kind: type[Any]) -> type[Any]:
