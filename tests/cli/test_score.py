@@ -113,7 +113,7 @@ def test_mistakes_are_one_sentence(
     (tmp_path / "empty").write_text("")
     assert "--reference is missing" in refused(capfd)
     assert "--hypothesis is missing" in refused(capfd, *files[:2])
-    assert "short has 1 line, " in refused(capfd, *files[:3], tmp_path / "short")
+    assert "short has 1 line; one for each" in refused(capfd, *files[:3], tmp_path / "short")
     assert "there is no line in it" in refused(capfd, *files[:3], tmp_path / "empty")
     assert "cannot be read" in refused(capfd, *files[:3], tmp_path / "nowhere")
     assert "no translations are kept" in refused(capfd, *files[:3], tmp_path)

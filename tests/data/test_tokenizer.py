@@ -15,6 +15,7 @@ from seq2seq.data.tokenizer import (
     NUM_SPECIALS,
     PAD,
     SPACE,
+    SPECIALS,
     UNK,
     ByteTokenizer,
     CharacterTokenizer,
@@ -84,6 +85,17 @@ def test_specials_are_not_shown(every_kind: dict[str, Tokenizer]) -> None:
     for tokenizer in every_kind.values():
         ids = tokenizer.encode("the cat")
         assert tokenizer.decode([BOS, *ids, EOS, PAD, UNK, PAD]) == "the cat"
+
+
+def test_every_id_has_a_piece(every_kind: dict[str, Tokenizer]) -> None:
+    kinds = [*every_kind.values(), CharacterTokenizer("ab é\n")]
+    for tokenizer in kinds:
+        pieces = tokenizer.pieces(range(tokenizer.vocab_size))
+        assert tuple(pieces[:NUM_SPECIALS]) == SPECIALS
+        assert len(set(pieces)) == tokenizer.vocab_size  # each is told from the others
+    assert CharacterTokenizer("ab é\n").pieces([NUM_SPECIALS, NUM_SPECIALS + 4, UNK]) == ["\n", "é", "<unk>"]
+    assert ByteTokenizer().pieces(ByteTokenizer().encode("é a\n")) == ["<0xC3>", "<0xA9>", " ", "a", "<0x0A>"]
+    assert LabelVocabulary(["x", "y"], per_word=True).pieces([1, 0]) == ["y", "x"]
 
 
 def test_user_symbols_are_one_token(every_kind: dict[str, Tokenizer]) -> None:

@@ -4,7 +4,7 @@ from collections import Counter
 import pytest
 import sacrebleu
 
-from seq2seq.evaluation.scores import Score, SentenceBleu, bleu, chrf
+from seq2seq.evaluation.scores import Score, SentenceBleu, SentenceChrf, bleu, chrf, ter
 
 HYPOTHESES = ["the cat sat on the mat", "there is a dog in the garden", "he read the old book yesterday evening"]
 REFERENCES = ["the cat is on the mat", "a dog is in the big garden", "he read the book yesterday in the evening"]
@@ -131,6 +131,17 @@ def test_an_interval_of_a_few_lines_of_which_some_score_nothing() -> None:
     references = ["a b c d e", "y", "z", "a b c d e"]
     for metric in (bleu, chrf):
         assert metric(hypotheses, references, bootstrap=True).confidence is not None
+
+
+def test_ter_and_the_chrf_of_a_sentence_are_sacrebleus() -> None:
+    score = ter(HYPOTHESES, REFERENCES, bootstrap=True)
+    assert score.value == sacrebleu.corpus_ter(HYPOTHESES, [REFERENCES]).score
+    assert score.signature.startswith("nrefs:1|bs:1000|seed:12345|case:lc|tok:tercom") and score.name == "TER"
+    assert ter([line.upper() for line in REFERENCES], REFERENCES).value == 0  # case does not count
+    ours = SentenceChrf([REFERENCES, HYPOTHESES])
+    for index, references in enumerate(zip(REFERENCES, HYPOTHESES, strict=True)):
+        assert ours(index, "the cat") == sacrebleu.sentence_chrf("the cat", list(references)).score
+        assert ours(index, HYPOTHESES[index]) == pytest.approx(100)
 
 
 def test_the_bleu_of_a_sentence_is_sacrebleus() -> None:
