@@ -4,6 +4,7 @@ The package is an extra, `pip install 'seq2seq[comet]'`. A model is a neural net
 reference; without one on the disk, the package fetches it by name from the Hugging Face hub.
 """
 
+import logging
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -96,6 +97,8 @@ def _load(name: str) -> tuple[Any, str]:
         raise ConfigError(
             "The metric comet needs the package unbabel-comet; install it with pip install 'seq2seq[comet]'."
         ) from None
+    for library in ("sacrebleu", "pytorch_lightning"):  # importing comet makes every library speak of its work
+        logging.getLogger(library).setLevel(logging.WARNING)
     path = name
     try:
         if not Path(name).is_file():

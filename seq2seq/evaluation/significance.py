@@ -1,7 +1,9 @@
 """Scores of several translations of one text, and whether their differences are more than chance.
 
 The tests are sacreBLEU's: paired bootstrap resampling (Koehn 2004) and paired approximate randomisation (Riezler and
-Maxwell 2005), both over sentences, two-sided, from a fixed seed (12345, or the environment's SACREBLEU_SEED).
+Maxwell 2005), both over sentences, from a fixed seed (12345, or the environment's SACREBLEU_SEED). Randomisation is
+two-sided. The bootstrap counts samples whose absolute difference is above its mean by more than the difference found,
+which is where one tail of a clear difference lies: its p-value is then about half of randomisation's.
 """
 
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""The metric COMET over a stand-in for its package: no hub was in reach, so no real model was run."""
+"""The metric COMET over a stand-in for its package: no hub was in reach, so no published model was run."""
 
 import sys
 import types
