@@ -23,10 +23,11 @@ COMMANDS = {
 }
 
 DESCRIPTION = """\
-Plan a run, and use a trained model. (python -m seq2seq.train trains, python -m seq2seq.evaluate scores.)
+Plan a run, use a trained model, and score what it gives. (python -m seq2seq.train trains; python -m seq2seq.evaluate
+translates a test set and scores it.)
 
-plan and verify-resume take the words of a training run; every other command takes its configuration from the
-checkpoint folder, and nothing outside that is needed."""
+plan and verify-resume take the words of a training run, score and compare take files of translations; every other
+command, and score --ckpt, takes its configuration from the checkpoint folder, and nothing outside that is needed."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sacrebleu.metrics.base import Metric, Score, Signature
 
+from seq2seq.device import resolve_device
 from seq2seq.errors import ConfigError
 
 BATCH_SIZE = 16
@@ -115,9 +116,12 @@ def _load(name: str) -> tuple[Any, str]:
 
 
 def _gpus(device: str) -> int:
-    """How many GPUs the package is told to use."""
-    import torch
+    """How many GPUs the package is told to use.
 
-    if device == "auto":
-        return int(torch.cuda.is_available())
-    return 0 if device == "cpu" else 1
+    Raises:
+        ConfigError: there is no such device here, or one of several is asked for by number.
+    """
+    place = resolve_device(device)
+    if place.index is not None:
+        raise ConfigError(f"--device {device}: the metric comet takes the first GPU; use --device {place.type}.")
+    return 0 if place.type == "cpu" else 1

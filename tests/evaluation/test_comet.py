@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from seq2seq.errors import ConfigError
 from seq2seq.evaluation.comet import Comet
@@ -101,6 +102,18 @@ def test_a_path_is_loaded_as_it_is(package: list[str], tmp_path: Path) -> None:
         judge(str(tmp_path / "other.ckpt"))
     with pytest.raises(ConfigError, match=r"--comet-model nonsense: it cannot be loaded \(Model 'nonsense' not supp"):
         judge("nonsense")
+
+
+def test_a_device_that_is_not_there_is_refused(package: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for device in ("cuda", "gpu"):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+        with pytest.raises(ConfigError, match=device):
+            Comet("x", sources=SOURCES, references=REFERENCES, device=device)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    with pytest.raises(ConfigError, match="--device cuda:1: the metric comet takes the first GPU; use --device cuda"):
+        Comet("x", sources=SOURCES, references=REFERENCES, device="cuda:1")
+    assert package == []
 
 
 def test_without_the_package_one_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from seq2seq.errors import ConfigError
 from seq2seq.evaluation.significance import Difference, Judge, Paired
+from seq2seq.evaluation.texts import read_text
 
 LABELS = {"bleu": "BLEU", "chrf": "chrF2", "ter": "TER"}
 WORDS = """the cat sat on a mat , while dogs slept . He said : “yes” ! Größe 3,5 % of it's all""".split()  # noqa: SIM905
@@ -91,6 +92,18 @@ def test_paired_bootstrap_is_that_of_the_command_line(files: dict[str, Path]) ->
     for name, difference in differences.items():
         assert f"{difference.value:.4f}" in table and f"{difference.baseline:.4f}" in table
         assert difference.signature in table.replace("\n", ""), name
+
+
+@pytest.mark.shared
+def test_real_text_scores_as_on_the_command_line(shared_data: Path, tmp_path: Path) -> None:
+    packed = shared_data / "multi30k" / "test_2016_flickr.de.gz"
+    reference = [line.text for line in read_text(str(packed))]
+    outputs = worse(reference, 0.3, 6)
+    (tmp_path / "outputs").write_text("".join(f"{line}\n" for line in outputs), encoding="utf-8")
+    theirs = {entry["name"]: entry for entry in json.loads(sacrebleu(packed, "-i", tmp_path / "outputs", "-w", "8"))}
+    for name, score in Judge([reference], ["bleu", "chrf", "ter"]).scores(outputs).items():
+        assert score.value == pytest.approx(theirs[LABELS[name]]["score"], abs=1e-7)
+        assert score.signature.replace("bs:1000|seed:12345|", "") == theirs[LABELS[name]]["signature"]
 
 
 TEXT = st.lists(st.sampled_from(WORDS), max_size=6).map(" ".join)
