@@ -163,7 +163,9 @@ class MultiHeadAttention(nn.Module):
                 (batch, heads, query_length, key_length), in cross-attention with sentences for batch.
             is_causal: query i sees keys up to i; instead of a mask.
             rotation: rotary positions of x.
-            cache: keys and values of earlier positions; those of x are appended.
+            cache: keys and values of earlier positions; those of x are appended. The batch may be a multiple of its
+                sentences, as of the memory's; attention_mask then has sentences for batch, a query for each row and
+                position, and a key for each column of the cache.
 
         Returns:
             (batch, query_length, dim)
@@ -171,12 +173,15 @@ class MultiHeadAttention(nn.Module):
         if self.cross:
             assert memory is not None
             key, value = memory if isinstance(memory, KeyValue) else self.project_memory(memory)
-            # The beams of a sentence become query positions over the one copy of its memory.
-            query = self.query(x).view(key.shape[0], -1, self.num_heads, self.head_dim).transpose(1, 2)
+            query = self.query(x)
         else:
             query, key, value = self._project(x, rotation)
             if cache is not None:
                 key, value = cache.append(key, value)
+            else:
+                key, value = key.transpose(1, 2), value.transpose(1, 2)
+        # The beams of a sentence become query positions over the one copy of what is remembered.
+        query = query.reshape(key.shape[0], -1, self.num_heads, self.head_dim).transpose(1, 2)
         attended = scaled_dot_product(
             query,
             key,
@@ -206,6 +211,7 @@ class MultiHeadAttention(nn.Module):
         return query, key, value
 
     def _project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value, each (batch, length, its heads, head_dim)."""
         sizes = [self.num_heads, self.num_kv_heads, self.num_kv_heads]
         projected = self.query_key_value(x).unflatten(-1, (sum(sizes), self.head_dim))
         if rotation is None:
@@ -213,7 +219,7 @@ class MultiHeadAttention(nn.Module):
         else:
             query_key, value = torch.split(projected, [sizes[0] + sizes[1], sizes[2]], dim=2)
             query, key = torch.split(rotate(query_key, rotation), sizes[:2], dim=2)
-        return query.transpose(1, 2), key.transpose(1, 2), value.transpose(1, 2)
+        return query, key, value
 
     if TYPE_CHECKING:
         __call__ = forward

@@ -79,9 +79,7 @@ class Decoder(nn.Module):
         Returns:
             (rows, new_length, dim)
         """
-        result = self._run(x, None, memory_mask=state.memory_mask, state=state)
-        state.length += x.shape[1]
-        return result
+        return self._run(x, None, memory_mask=state.memory_mask, state=state)
 
     def _run(
         self,
@@ -101,6 +99,9 @@ class Decoder(nn.Module):
             )
             for window in set(self.windows)
         }
+        if state is not None:
+            state.extend(new_length, x.device)
+            masks = {window: state.attention_mask(*mask) for window, mask in masks.items()}
         for number, layer in enumerate(self.layers):
             attention_mask, is_causal = masks[self.windows[number]]
             x = layer(

@@ -9,7 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-GROWTH = 64  # positions by which a cache grows: rare enough to be cheap, small enough not to waste memory
+from seq2seq.model.masks import order_mask
+
+GROWTH = 64  # columns by which a cache grows: rare enough to be cheap, small enough not to waste memory
+CROWDED = 24  # columns above twice those in use from which the others are worth looking for
 
 
 class KeyValue(NamedTuple):
@@ -20,58 +23,67 @@ class KeyValue(NamedTuple):
 
 
 class KeyValueCache:
-    """Keys and values of the positions one self-attention has seen.
+    """Keys and values that one self-attention has seen, in columns: what the rows of a sentence wrote, side by side.
 
-    They lie position after position, (length, rows, 2, kv_heads, head_dim), at the beginning of a flat buffer that
-    grows in blocks. A new position is written at the end, and reordering the rows copies what is filled and nothing
-    else, into a second buffer that then changes places with the first: with a buffer of the usual
-    (rows, kv_heads, capacity, head_dim), reordering the beams took longer than the step of the model between.
+    They lie column after column, (columns, sentences, 2, kv_heads, head_dim), at the beginning of a flat buffer that
+    grows in blocks.
+
+    Args:
+        sentences: rows of an `append` are a multiple of it.
     """
 
-    def __init__(self) -> None:
-        self.length = 0
-        self._filled: Tensor | None = None  # (length, rows, 2, kv_heads, head_dim), a view of the buffer
+    def __init__(self, sentences: int) -> None:
+        self.sentences = sentences
+        self._filled: Tensor | None = None  # (columns, sentences, 2, kv_heads, head_dim), a view of the buffer
         self._buffer: Tensor | None = None
-        self._spare: Tensor | None = None
 
     def append(self, key: Tensor, value: Tensor) -> KeyValue:
-        """Add new positions and return all.
+        """Add new columns and return all.
 
         Args:
-            key: (rows, kv_heads, new_length, head_dim)
-            value: (rows, kv_heads, new_length, head_dim)
+            key: (rows, new_length, kv_heads, head_dim)
+            value: (rows, new_length, kv_heads, head_dim)
 
         Returns:
-            keys and values of every position so far, each (rows, kv_heads, length, head_dim).
+            keys and values of every column so far, each (sentences, kv_heads, columns, head_dim). A call adds
+            new_length columns for each row of a sentence, the first row's first.
         """
-        rows, kv_heads, new_length, head_dim = key.shape
-        start, self.length = self.length, self.length + new_length
-        shape = (self.length, rows, 2, kv_heads, head_dim)
+        kv_heads, head_dim = key.shape[2:]
+        # Not -1: a state may have no rows.
+        new = key.shape[0] * key.shape[1] // max(self.sentences, 1)
+        start = 0 if self._filled is None else self._filled.shape[0]
+        shape = (start + new, self.sentences, 2, kv_heads, head_dim)
         if self._buffer is None or self._buffer.numel() < math.prod(shape):
             self._buffer = _room(shape, key)
             if self._filled is not None:
                 _beginning(self._buffer, self._filled.shape).copy_(self._filled)
         self._filled = _beginning(self._buffer, shape)
-        self._filled[start:, :, 0] = key.permute(2, 0, 1, 3)
-        self._filled[start:, :, 1] = value.permute(2, 0, 1, 3)
+        for place, numbers in enumerate((key, value)):
+            self._filled[start:, :, place] = numbers.reshape(self.sentences, new, kv_heads, head_dim).transpose(0, 1)
         keys, values = self._filled.permute(2, 1, 3, 0, 4)
         return KeyValue(keys, values)
 
-    def select(self, rows: Tensor) -> None:
-        """Keep these rows in this order; a row may repeat. rows: int64 (new_rows,)."""
+    def select(self, sentences: Tensor, columns: Tensor) -> None:
+        """Keep these.
+
+        Args:
+            sentences: int64 (new_sentences,), numbers of present ones; one may repeat.
+            columns: int64 (new_columns, new_sentences): which columns of each.
+        """
+        self.sentences, present = len(sentences), self.sentences
         if self._filled is None:
             return
-        shape = (self.length, len(rows), *self._filled.shape[2:])
-        if self._spare is None or self._spare.numel() < math.prod(shape):
-            self._spare = _room(shape, self._filled)
-        selected = _beginning(self._spare, shape)
-        torch.index_select(self._filled, 1, rows, out=selected)
-        self._filled, self._buffer, self._spare = selected, self._spare, self._buffer
+        shape = (*columns.shape, *self._filled.shape[2:])
+        buffer = _room(shape, self._filled)
+        kept = _beginning(buffer, shape)
+        places = (columns * present + sentences).flatten()
+        torch.index_select(self._filled.flatten(0, 1), 0, places, out=kept.view(-1, *shape[2:]))
+        self._filled, self._buffer = kept, buffer
 
 
 def _room(shape: Sequence[int], like: Tensor) -> Tensor:
     """A flat buffer for that shape, the first axis rounded up to whole blocks."""
-    blocks = -(-shape[0] // GROWTH)
+    blocks = shape[0] // GROWTH + 1
     return like.new_empty(blocks * GROWTH * math.prod(shape[1:]))
 
 
@@ -81,11 +93,13 @@ def _beginning(buffer: Tensor, shape: Sequence[int]) -> Tensor:
 
 
 class DecodingState:
-    """Caches of self-attention by row, and keys and values of the source by sentence.
+    """Caches of self-attention, keys and values of the source, and which row sees what of them.
 
-    Rows are hypotheses; several rows (the beams of a search) may belong to one sentence, whose cross-attention keys
-    and values exist once as long as the rows lie in contiguous blocks of equal size, and are dropped with the
-    sentence's last row.
+    Rows are hypotheses. Those of one sentence (the beams of a search) lie side by side, as many for each sentence as
+    for any other, and share what is remembered of it: the source is there once, and what a row wrote stays where it is
+    while other rows go on from it. So reordering the beams moves no key and no value: it only changes which columns a
+    row sees. Columns that no row sees any more are dropped from time to time. (Copying a past for each row, as is
+    usual, took longer than a step of the model.)
 
     Args:
         rows: number of rows; at first one for each sentence.
@@ -104,15 +118,54 @@ class DecodingState:
         memory_mask: Tensor | None = None,
     ) -> None:
         self.length = 0  # tokens consumed so far, the same for every row
-        self.caches = [KeyValueCache() for _ in range(num_layers)]
+        self.sentences, self.beams = rows, 1
+        self.caches = [KeyValueCache(rows) for _ in range(num_layers)]
         self.memory = memory or []
         self.memory_mask = memory_mask
-        self._sentence_of_row = np.arange(rows)
+        self._visible: Tensor | None = None  # bool (sentences, beams, columns); None = each row sees all columns
+        self._positions: Tensor | None = None  # int64 (sentences, columns): where in its text a column stands
+        self._in_use = 0  # columns that some row of each sentence saw when they were last looked through
 
     @property
     def rows(self) -> int:
         """Number of rows."""
-        return len(self._sentence_of_row)
+        return self.sentences * self.beams
+
+    def extend(self, new_length: int, device: torch.device) -> None:
+        """Make room for as many new positions of every row; the caches of the layers are to follow."""
+        if self._visible is not None and self._positions is not None:
+            own = torch.eye(self.beams, dtype=torch.bool, device=device).repeat_interleave(new_length, dim=1)
+            position = torch.arange(self.length, self.length + new_length, device=device).repeat(self.beams)
+            self._visible = torch.cat([self._visible, own.expand(self.sentences, -1, -1)], dim=2)
+            self._positions = torch.cat([self._positions, position.expand(self.sentences, -1)], dim=1)
+        self.length += new_length
+
+    def attention_mask(self, order: Tensor | None, is_causal: bool) -> tuple[Tensor | None, bool]:
+        """Who sees which columns.
+
+        Args:
+            order: of positions: bool (new_length, length) or float (heads, new_length, length), None = each new
+                position sees all; see masks.py.
+            is_causal: each sees those up to its own, instead of order; the state has seen nothing before.
+
+        Returns:
+            The mask for queries (sentences, heads, beams * new_length, head_dim) of the newest columns (None, bool or
+            float, broadcastable to (sentences, heads, beams * new_length, columns)), and the flag.
+        """
+        if self._visible is None or self._positions is None:
+            return order, is_causal
+        if is_causal:
+            order = order_mask(self.length, self.length, causal=True, window=None, device=self._visible.device)
+        if order is None:
+            return self._visible.unsqueeze(1), False
+        # (..., new_length, length) -> (sentences, 1 or heads, beams * new_length, columns)
+        by_column = (
+            order.view(-1, *order.shape[-2:])[:, :, self._positions].permute(2, 0, 1, 3).repeat(1, 1, self.beams, 1)
+        )
+        visible = self._visible.repeat_interleave(order.shape[-2], dim=1).unsqueeze(1)
+        if order.dtype == torch.bool:
+            return by_column & visible, False
+        return by_column.masked_fill(~visible, float("-inf")), False
 
     def select(self, rows: Tensor) -> None:
         """Keep these rows in this order.
@@ -120,34 +173,58 @@ class DecodingState:
         Args:
             rows: int64 (new_rows,), numbers of present rows; one may repeat (a beam), be left out, change place.
         """
-        for cache in self.caches:
-            cache.select(rows)
-        sentence_of_row = self._sentence_of_row[rows.cpu().numpy()]
-        if self.memory and len(sentence_of_row):
-            blocks, self._sentence_of_row = _blocks(sentence_of_row)
-            self._select_memory(blocks)
+        chosen = rows.cpu().numpy()
+        sentences, beams = _blocks(chosen // self.beams)
+        moved = len(sentences) != self.sentences or (sentences != np.arange(self.sentences)).any()
+        kept = torch.from_numpy(sentences).to(rows.device)
+        if beams > 1 or self._visible is not None:
+            self._see(rows, len(sentences), beams)
+        self.sentences, self.beams = len(sentences), beams
+        crowded = self._visible is not None and self._visible.shape[2] > 2 * self._in_use + CROWDED
+        if moved or crowded:
+            self._drop_columns(kept)
+        if moved:
+            self.memory = [
+                KeyValue(key.index_select(0, kept), value.index_select(0, kept)) for key, value in self.memory
+            ]
+            if self.memory_mask is not None:
+                self.memory_mask = self.memory_mask.index_select(0, kept)
+
+    def _see(self, rows: Tensor, sentences: int, beams: int) -> None:
+        """Each new row sees what the row did that it goes on from."""
+        device = rows.device
+        if self._visible is None:
+            self._visible = torch.ones(self.sentences, self.beams, self.length, dtype=torch.bool, device=device)
+            self._positions = torch.arange(self.length, device=device).expand(self.sentences, -1)
+        self._visible = self._visible.flatten(0, 1)[rows].unflatten(0, (sentences, beams))
+
+    def _drop_columns(self, sentences: Tensor) -> None:
+        """Keep these sentences of the caches, and of their columns those that some row still sees."""
+        if self._visible is None or self._positions is None:
+            columns = torch.arange(self.length, device=sentences.device)[:, None].expand(-1, len(sentences))
         else:
-            self._sentence_of_row = sentence_of_row
+            used = self._visible.any(dim=1)
+            self._in_use = int(used.sum(dim=1).max()) if len(sentences) else 0
+            # Those in use first, in their order, and where there are fewer than elsewhere some that nobody sees.
+            order = used.to(torch.uint8).argsort(dim=1, descending=True, stable=True)[:, : self._in_use]
+            self._visible = self._visible.gather(2, order.unsqueeze(1).expand(-1, self.beams, -1))
+            self._positions = self._positions[sentences].gather(1, order)
+            columns = order.t()
+            if self.beams == 1:  # then each sees all that is left
+                self._visible = self._positions = None
+        for cache in self.caches:
+            cache.select(sentences, columns)
 
-    def _select_memory(self, sentences: NDArray[np.int64]) -> None:
-        present = self.memory[0].key.shape[0]
-        if len(sentences) == present and (sentences == np.arange(present)).all():
-            return
-        kept = torch.from_numpy(sentences).to(self.memory[0].key.device)
-        self.memory = [KeyValue(key.index_select(0, kept), value.index_select(0, kept)) for key, value in self.memory]
-        if self.memory_mask is not None:
-            self.memory_mask = self.memory_mask.index_select(0, kept)
 
-
-def _blocks(
-    sentence_of_row: NDArray[np.int64],
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _blocks(sentence_of_row: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     """Cut rows into the largest equal blocks that each lie within one sentence.
 
     Returns:
-        the sentence of each block, and the block of each row.
+        the sentence of each block, and the rows of a block.
     """
     rows = len(sentence_of_row)
+    if not rows:
+        return sentence_of_row, 1
     starts = np.flatnonzero(np.concatenate([[True], sentence_of_row[1:] != sentence_of_row[:-1]]))
     size = int(np.gcd.reduce(np.diff(np.append(starts, rows))))
-    return sentence_of_row[::size], np.arange(rows) // size
+    return sentence_of_row[::size], size

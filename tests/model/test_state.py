@@ -1,10 +1,13 @@
 """States: whatever rows are selected, each keeps its own past and its own sentence."""
 
+import itertools
+
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.model.state import GROWTH, DecodingState, KeyValue, KeyValueCache
+from seq2seq.model.masks import self_attention_mask
+from seq2seq.model.state import CROWDED, GROWTH, DecodingState, KeyValue, KeyValueCache
 
 SENTENCES, HEADS, SOURCE, HEAD_DIM = 4, 2, 3, 2
 
@@ -16,10 +19,23 @@ def memory() -> list[KeyValue]:
     return [KeyValue(key, key + 100), KeyValue(key + 200, key + 300)]
 
 
-def column(rows: list[int], position: int) -> torch.Tensor:
-    """Keys of one position, (rows, heads, 1, head_dim); every number tells row label and position."""
+def written(rows: list[int], position: int) -> torch.Tensor:
+    """Keys of one position, (rows, 1, heads, head_dim); every number tells row label and position."""
     labels = torch.tensor(rows, dtype=torch.float32)[:, None, None, None]
-    return (labels * 1000 + position).expand(-1, HEADS, 1, HEAD_DIM)
+    return (labels * 1000 + position).expand(-1, 1, HEADS, HEAD_DIM)
+
+
+def seen(state: DecodingState, numbers: torch.Tensor) -> list[list[float]]:
+    """What each row sees of keys or values (sentences, heads, columns, head_dim)."""
+    mask, is_causal = state.attention_mask(None, False)
+    assert not is_causal
+    shape = (state.sentences, 1, state.beams, numbers.shape[2])
+    visible = torch.ones(shape, dtype=torch.bool) if mask is None else mask
+    assert visible.shape == shape
+    return [
+        numbers[row // state.beams, 0, visible[row // state.beams, 0, row % state.beams], 0].tolist()
+        for row in range(state.rows)
+    ]
 
 
 @given(choices=st.lists(st.lists(st.integers(0, 10**6), min_size=0, max_size=9), max_size=5))
@@ -31,11 +47,11 @@ def test_every_row_keeps_its_past_and_its_sentence(choices: list[list[int]]) -> 
     for position, choice in enumerate(choices):
         labels = list(range(len(sentences)))
         if labels:
-            key, value = state.caches[0].append(column(labels, position), -column(labels, position))
-            for row, label in enumerate(labels):
-                pasts[row] = [*pasts[row], label * 1000.0 + position]
-                assert key[row, 0, :, 0].tolist() == pasts[row]
-                assert value[row, 1, :, 1].tolist() == [-number for number in pasts[row]]
+            state.extend(1, torch.device("cpu"))
+            key, value = state.caches[0].append(written(labels, position), -written(labels, position))
+            pasts = [[*past, label * 1000.0 + position] for label, past in zip(labels, pasts, strict=True)]
+            assert seen(state, key) == pasts
+            torch.testing.assert_close(value, -key)
         rows = [number % len(sentences) for number in choice] if sentences else []
         state.select(torch.tensor(rows, dtype=torch.int64))
         sentences, pasts = [sentences[row] for row in rows], [pasts[row] for row in rows]
@@ -62,12 +78,70 @@ def test_beams_of_equal_number_share_a_memory_and_the_last_row_takes_it_along() 
 
 
 def test_caches_grow_in_blocks() -> None:
-    cache = KeyValueCache()
+    cache = KeyValueCache(2)
     storages = set()
-    for position in range(2 * GROWTH):
-        key, _ = cache.append(column([0, 1], position), column([0, 1], position))
+    for position in range(2 * GROWTH - 1):
+        key, _ = cache.append(written([0, 1], position), written([0, 1], position))
         storages.add(key.untyped_storage().data_ptr())
     assert len(storages) == 2
-    assert key[1, 0, :, 0].tolist() == [1000.0 + position for position in range(2 * GROWTH)]
-    key, value = cache.append(*[torch.zeros(2, HEADS, 3 * GROWTH, HEAD_DIM)] * 2)
+    assert key[1, 0, :, 0].tolist() == [1000.0 + position for position in range(2 * GROWTH - 1)]
+    key, value = cache.append(*[torch.zeros(2, 3 * GROWTH + 1, HEADS, HEAD_DIM)] * 2)
     assert key.shape == value.shape == (2, HEADS, 5 * GROWTH, HEAD_DIM)
+
+
+def test_columns_that_no_row_sees_are_dropped() -> None:
+    """Two beams of one past that always go on from the first of them: the second's columns are of no use."""
+    state = DecodingState(1, num_layers=1)
+    columns = 0
+    for position in range(10 * CROWDED):
+        rows = list(range(state.rows))
+        state.extend(1, torch.device("cpu"))
+        key, _ = state.caches[0].append(written(rows, position), written(rows, position))
+        columns = key.shape[2]
+        assert seen(state, key)[0] == [float(number) for number in range(position + 1)]
+        assert columns <= 2 * (position + 2) + CROWDED
+        state.select(torch.tensor([0, 0]))
+    state.select(torch.tensor([0]))
+    state.select(torch.tensor([0, 0]))
+    assert columns < 1.6 * state.length
+
+
+@given(
+    beams=st.integers(1, 3), sentences=st.integers(1, 3), before=st.integers(0, 3), new_length=st.integers(1, 3),
+    window=st.none() | st.integers(1, 3), heads=st.sampled_from([0, 2]),
+)  # fmt: skip
+def test_order_by_column_is_order_by_position(
+    beams: int, sentences: int, before: int, new_length: int, window: int | None, heads: int
+) -> None:
+    """A mask over columns forbids and adds, for each row, what the mask over its own text does."""
+    state = DecodingState(sentences, num_layers=1)
+    cpu, length = torch.device("cpu"), before + new_length
+    for position in range(before):
+        state.extend(1, cpu)
+        labels = list(range(state.rows))
+        state.caches[0].append(written(labels, position), written(labels, position))
+        state.select((torch.arange(sentences) * state.beams).repeat_interleave(beams))
+    if not before:
+        state.select(torch.arange(sentences).repeat_interleave(beams))
+    bias = -torch.arange(heads * new_length * length).view(heads, new_length, length).float() if heads else None
+    order, is_causal = self_attention_mask(new_length, length, causal=True, window=window, bias=bias, device=cpu)
+    state.extend(new_length, cpu)
+    rows = torch.arange(sentences * beams).view(-1, 1, 1, 1)
+    new = (rows * 1000 + before + torch.arange(new_length).view(1, -1, 1, 1)).float().expand(-1, -1, HEADS, HEAD_DIM)
+    key, _ = state.caches[0].append(new, new)
+    mask, flag = state.attention_mask(order, is_causal)
+    if mask is None:
+        assert beams == 1 and flag == is_causal and order is None
+        return
+    assert not flag
+    if is_causal:
+        order = torch.ones(new_length, length, dtype=torch.bool).tril()
+    everything = torch.ones(new_length, length, dtype=torch.bool) if order is None else order
+    mask = mask.expand(sentences, max(heads, 1), beams * new_length, -1)
+    for sentence, beam, query, head in itertools.product(*map(range, (sentences, beams, new_length, max(heads, 1)))):
+        of_query = mask[sentence, head, beam * new_length + query]
+        wanted = everything.view(-1, new_length, length)[head, query]
+        if heads:
+            assert of_query[of_query > float("-inf")].tolist() == wanted[wanted > float("-inf")].tolist()
+        else:
+            assert key[sentence, 0, of_query, 0].remainder(1000).tolist() == wanted.nonzero().flatten().tolist()
