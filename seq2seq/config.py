@@ -515,6 +515,8 @@ class DecodingConfig:
     length_normalisation: LengthNormalisation = LengthNormalisation.average
     n_best: int = number(1, at_least=1)
     """Hypotheses returned for each input; at most beam_size."""
+    patience: float = number(1.0, at_least=0)
+    """Beam search ends a sentence when this times beam_size hypotheses have ended; 0 goes on until none can win."""
     min_length: int = number(0, at_least=0)
     """Fewest output tokens before the end token."""
     max_length_ratio: float = number(2.0, above=0)
@@ -542,14 +544,14 @@ class DecodingConfig:
         if self.search is not Search.sample:
             yield from without_effect(self, "decoding.", ["temperature", "top_k", "top_p"], where)
         if self.search is not Search.beam:
-            yield from without_effect(self, "decoding.", ["beam_size"], where)
+            yield from without_effect(self, "decoding.", ["beam_size", "patience"], where)
         lengths = ["length_penalty", "length_normalisation"]
         if self.search is Search.greedy:
             yield from without_effect(self, "decoding.", lengths, where)
         elif self.search is Search.sample and self.n_best == 1:
             yield from without_effect(self, "decoding.", lengths, f"{where} and decoding.n_best=1")
         elif self.search is Search.beam and self.beam_size == 1:
-            yield from without_effect(self, "decoding.", lengths, "with decoding.beam_size=1")
+            yield from without_effect(self, "decoding.", [*lengths, "patience"], "with decoding.beam_size=1")
 
 
 @dataclass(slots=True)

@@ -232,6 +232,9 @@ def test_every_number_declares_its_range() -> None:
             "model.tied_embeddings=none has no effect with task=t",
         ),
         ({"decoding.beam_size": 1, "decoding.length_penalty": 2.0}, "decoding.length_penalty=2.0 has no effect with"),
+        ({"decoding.beam_size": 1, "decoding.patience": 2.0}, "decoding.patience=2.0 has no effect with"),
+        ({"decoding.search": Search.greedy, "decoding.patience": 2.0}, "decoding.patience=2.0 has no effect with"),
+        ({"decoding.patience": -1.0}, "decoding.patience (-1.0) must be at least 0"),
         (
             {"decoding.search": Search.sample, "decoding.length_penalty": 2.0},
             "decoding.length_penalty=2.0 has no effect with decoding.search=sample and decoding.n_best=1",

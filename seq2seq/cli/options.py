@@ -124,6 +124,7 @@ SEARCH_HELP = {
     "length_penalty": "alpha of it; larger favours longer output",
     "n_best": "outputs of each line, best first, each on a line: NUMBER ||| TEXT ||| SCORE, with the number of the "
     "input line from 0; always N lines for each, the last repeated if the search finds fewer",
+    "patience": "a line is done when this times beam-size hypotheses have ended; 0: when no other can win",
     "min_length": "fewest tokens of an output",
     "max_length_ratio": "most tokens of an output: this times the tokens of the source, plus 10",
     "max_new_tokens": "tokens to write at most",

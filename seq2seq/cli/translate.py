@@ -19,6 +19,7 @@ SETTINGS = [
     "length_normalisation",
     "length_penalty",
     "n_best",
+    "patience",
     "min_length",
     "max_length_ratio",
     "temperature",

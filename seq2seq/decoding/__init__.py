@@ -32,7 +32,7 @@ __all__ = [
 
 SEARCHES: dict[Search, tuple[Callable[..., SearchResult], tuple[str, ...]]] = {
     Search.greedy: (greedy_search, ()),
-    Search.beam: (beam_search, ("beam_size", "n_best")),
+    Search.beam: (beam_search, ("beam_size", "n_best", "patience")),
     Search.sample: (sample_search, ("n_best", "temperature", "top_k", "top_p")),
 }
 """Each search, and the settings of DecodingConfig that are its own."""

@@ -33,24 +33,26 @@ def beam_search(
     length_penalty: float = 1.0,
     beam_size: int = 5,
     n_best: int = 1,
+    patience: float = 0.0,
 ) -> SearchResult:
     """Follow the beam_size most probable live hypotheses of every sentence.
 
     At every step all one-token continuations of a sentence's live hypotheses are ranked by log-probability. Those
     among the first beam_size that are the end token finish; the first beam_size others live on. The n_best finished
     ones by score are kept. A sentence is done when even the best live hypothesis could not enter them: log-probability
-    only falls, so its score can become log_prob / penalty(max_length) at best. At max_length the first beam_size
-    continuations are closed, the end token or not, and compete.
+    only falls, so its score can become log_prob / penalty(max_length) at best. With patience it is also done when
+    patience * beam_size hypotheses have finished (Kasai et al. 2022, "A Call for Clarity in Beam Search"), 1 being what
+    most toolkits do. At max_length the first beam_size continuations are closed, the end token or not, and compete.
 
     A beam of one is greedy search: once its only hypothesis has ended, nothing is left to follow.
 
-    Same tokens as Hugging Face `generate` with num_beams=beam_size, num_return_sequences=n_best,
-    early_stopping="never", max_new_tokens=max_length, min_new_tokens=min_length, bad_words_ids=forbidden_ids (each in
-    a list), forced_eos_token_id=None and length_penalty=alpha for `average`, 0 for `none` (`gnmt` is not there). By
-    default it differs: early_stopping=False bounds a live hypothesis by its present length, so that a longer winner
-    may be missed, and True stops at the first num_beams that end; configurations of Marian force the end token at
-    the maximum length, where ours is cut and says so. It also keeps num_beams finished ones and goes on while any of
-    them might be displaced (the first n_best are the same), and decides in float32 whatever the model computes in.
+    Same tokens as Hugging Face `generate` with num_beams=beam_size, num_return_sequences=n_best, early_stopping=True
+    for patience 1 and "never" for 0, max_new_tokens=max_length, min_new_tokens=min_length,
+    bad_words_ids=forbidden_ids (each in a list), forced_eos_token_id=None and length_penalty=alpha for `average`, 0 for
+    `none` (`gnmt` is not there). By default it differs: early_stopping=False bounds a live hypothesis by its present
+    length, so that a longer winner may be missed; configurations of Marian force the end token at the maximum length,
+    where ours is cut and says so. With "never" it keeps num_beams finished ones and goes on while any of them might be
+    displaced (the first n_best are the same). It decides in float32 whatever the model computes in.
 
     Args:
         model: what predicts.
@@ -64,6 +66,8 @@ def beam_search(
         length_penalty: alpha of the same.
         beam_size: live hypotheses of a sentence.
         n_best: finished ones kept; at most beam_size.
+        patience: times beam_size are the finished ones after which a sentence is done; 0 = however many, until no live
+            one can win.
 
     Returns:
         for each row up to n_best different hypotheses (fewer only when fewer exist).
@@ -72,6 +76,8 @@ def beam_search(
         ValueError: an argument out of range.
         DecodingError: the model's output is not a number, or leaves no token to choose.
     """
+    if patience < 0:
+        raise ValueError(f"patience ({patience}) must be 0 or more")
     if not 1 <= n_best <= beam_size:
         raise ValueError(f"n_best ({n_best}) must be from 1 to beam_size ({beam_size})")
     if beam_size == 1:
@@ -101,6 +107,8 @@ def beam_search(
     scores = torch.zeros(len(limits), 1, device=device, dtype=precise(device))  # log-probabilities of live hypotheses
     last_penalty = scores.new_tensor([penalties[limit] for limit in limits])
     to_beat = torch.full_like(last_penalty, NEVER)  # the worst score kept, once there are n_best
+    ended = torch.zeros(len(limits), dtype=torch.int64, device=device)  # hypotheses that have finished
+    enough = max(n_best, math.ceil(patience * beam_size)) if patience else math.inf
     tokens = prompt
     for length in range(1, longest + 1):
         logits = model.step(tokens, state)
@@ -122,19 +130,22 @@ def beam_search(
             for row, *candidate in zip(rows, *(x[closing].tolist() for x in (values, parents, words)), strict=True):
                 finished[active[row]].add(_Candidate(*candidate), length)
             to_beat = scores.new_tensor([finished[sentence].to_beat for sentence in active])
+            ended += closing.sum(dim=1)
 
         parents, words = parents.gather(1, live), words.gather(1, live)
         trail.add(active, parents, words, margins)
         bound = live_values[:, 0] / last_penalty
-        done = (bound <= to_beat).cpu().numpy() | at_limit
+        hopeless, decided = torch.stack([bound <= to_beat, ended >= enough]).cpu().numpy()
+        decided |= at_limit
+        done = hopeless | decided
         going_on = torch.arange(len(active), device=device)
         if done.any():
             going_on = going_on[torch.from_numpy(~done).to(device)]
-            for row in np.flatnonzero(done & ~at_limit):
+            for row in np.flatnonzero(hopeless & ~decided):
                 finished[active[row]].stop(float(bound[row]))
             active = active[~done]
-            parents, words, live_values, to_beat, last_penalty = (
-                x[going_on] for x in (parents, words, live_values, to_beat, last_penalty)
+            parents, words, live_values, to_beat, last_penalty, ended = (
+                x[going_on] for x in (parents, words, live_values, to_beat, last_penalty, ended)
             )
         if not len(active):
             break

@@ -11,6 +11,7 @@ from seq2seq.errors import DecodingError, nearest
 
 NEEDS: dict[str, tuple[Search, ...]] = {
     "beam_size": (Search.beam,),
+    "patience": (Search.beam,),
     "n_best": (Search.beam, Search.sample),
     "length_penalty": (Search.beam, Search.sample),
     "length_normalisation": (Search.beam, Search.sample),
@@ -26,6 +27,10 @@ OF_TASK: dict[Task, frozenset[str]] = {
     Task.language_modelling: frozenset({"max_new_tokens"}),
 }
 """Settings that only one task reads."""
+
+
+COMPETING = ("length_penalty", "length_normalisation", "patience")
+"""Settings that decide between hypotheses of one sentence: without effect where there is only one."""
 
 
 def decoding_settings(base: DecodingConfig, given: Mapping[str, Any], *, task: Task) -> DecodingConfig:
@@ -57,17 +62,14 @@ def decoding_settings(base: DecodingConfig, given: Mapping[str, Any], *, task: T
     # n_best of the checkpoint gives way to a smaller beam; one that is asked for is an error there (problems()).
     if "n_best" not in given and settings.search is Search.beam:
         settings.n_best = max(1, min(settings.n_best, settings.beam_size))
-    for name in (
-        "length_penalty",
-        "length_normalisation",
-    ):  # likewise the checkpoint's, where nothing competes any more
-        if name not in given and _lengths_do_not_compete(settings, name):
+    for name in COMPETING:  # likewise the checkpoint's, where nothing competes any more
+        if name not in given and _without_rivals(settings, name):
             setattr(settings, name, getattr(DecodingConfig(), name))
     for name in given:
         if settings.search not in NEEDS.get(name, (settings.search,)):
             wanted = " or ".join(f"search={search.value}" for search in NEEDS[name])
             raise DecodingError(f"{name} has no effect with search={settings.search.value}; use it with {wanted}.")
-        if name.startswith("length_") and (reason := _lengths_do_not_compete(settings, name)):
+        if name in COMPETING and (reason := _without_rivals(settings, name)):
             raise DecodingError(f"{name} has no effect with {reason}; leave it out.")
     if problems := list(settings.problems()):
         raise DecodingError(" ".join(problems).replace("decoding.", ""))
@@ -83,7 +85,7 @@ def _with_search(base: DecodingConfig, search: Search) -> DecodingConfig:
     return dataclasses.replace(base, search=search, **neutral)
 
 
-def _lengths_do_not_compete(settings: DecodingConfig, name: str) -> str | None:
+def _without_rivals(settings: DecodingConfig, name: str) -> str | None:
     if settings.search is Search.beam and settings.beam_size == 1:
         return "beam_size=1, which follows one hypothesis only"
     if settings.search is Search.sample and settings.n_best == 1:

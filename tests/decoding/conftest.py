@@ -84,8 +84,9 @@ def slow_beam(
     penalty: Callable[[int], float],
     min_length: int = 0,
     forbidden: tuple[int, ...] = (),
+    enough: float = math.inf,
 ) -> list[Found]:
-    """All that beam search finishes when it never stops early, best first."""
+    """All that beam search finishes when it stops only after `enough` of them, best first."""
     live: list[tuple[float, tuple[int, ...]]] = [(0.0, ())]
     finished = []
     for length in range(1, max_length + 1):
@@ -98,7 +99,7 @@ def slow_beam(
         candidates.sort(reverse=True)
         finished += [c for c in candidates[:beam_size] if c[1][-1] == EOS or length == max_length]
         live = [c for c in candidates if c[1][-1] != EOS][:beam_size]
-        if beam_size == 1 and finished:
+        if beam_size == 1 and finished or len(finished) >= enough:
             break
     return sorted((found(tokens, log_prob, penalty) for log_prob, tokens in finished), key=lambda f: -f[1])
 

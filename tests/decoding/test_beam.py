@@ -59,17 +59,25 @@ def test_a_beam_as_wide_as_the_search_space_finds_the_best_of_all(toys, seed, le
     forbid=st.booleans(),
     data=st.data(),
 )
-def test_same_as_a_search_that_never_stops_early(
-    toys, seed, lengths, beam_size, vocab, zeros, min_length, limits, forbid, data
-):
+def test_same_as_a_slow_search(toys, seed, lengths, beam_size, vocab, zeros, min_length, limits, forbid, data):
     n_best = data.draw(st.integers(1, beam_size))
+    patience = data.draw(st.sampled_from([0.0, 0.5, 1.0, 1.7]))
+    enough = max(n_best, math.ceil(patience * beam_size)) if patience else math.inf
     forbidden = (toys.PAD,) if forbid and vocab > 2 else ()
     model = toys.Markov.random(seed, sentences=len(limits), positions=8, vocab=vocab, zeros=zeros)
     options = dict(min_length=min_length, beam_size=beam_size)
-    result = run(toys, model, lengths, n_best=n_best, max_length=limits, forbidden_ids=forbidden, **options)
+    result = run(
+        toys, model, lengths, n_best=n_best, max_length=limits, forbidden_ids=forbidden, patience=patience, **options
+    )
     for sentence, (hypotheses, limit) in enumerate(zip(result.hypotheses, limits, strict=True)):
         expected = toys.slow_beam(
-            model, sentence, max_length=limit, penalty=penalty_of(lengths), forbidden=forbidden, **options
+            model,
+            sentence,
+            max_length=limit,
+            penalty=penalty_of(lengths),
+            forbidden=forbidden,
+            enough=enough,
+            **options,
         )
         assert_same(hypotheses, expected[:n_best])
         tokens = [h.tokens for h in hypotheses]

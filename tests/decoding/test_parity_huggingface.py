@@ -132,14 +132,16 @@ def test_greedy(kind):
 
 @pytest.mark.parametrize("kind", ["marian", "gpt2"])
 @pytest.mark.parametrize(
-    ("alpha", "normalisation", "min_length", "n_best"),
+    ("alpha", "normalisation", "min_length", "n_best", "patience"),
     [
-        (1.0, LengthNormalisation.average, 0, 1),
-        (0.6, LengthNormalisation.average, 4, 5),
-        (0.0, LengthNormalisation.none, 0, 3),
+        (1.0, LengthNormalisation.average, 0, 1, 0),
+        (1.0, LengthNormalisation.average, 0, 1, 1),
+        (0.6, LengthNormalisation.average, 4, 5, 0),
+        (0.6, LengthNormalisation.average, 4, 5, 1),
+        (0.0, LengthNormalisation.none, 0, 3, 0),
     ],
 )
-def test_beam_5(kind, alpha, normalisation, min_length, n_best):
+def test_beam_5(kind, alpha, normalisation, min_length, n_best, patience):
     compared = ended = 0
     for model, inputs, ours, state, prompt in batches(kind):
         result = beam_search(
@@ -154,13 +156,14 @@ def test_beam_5(kind, alpha, normalisation, min_length, n_best):
             max_length=NEW,
             length_normalisation=normalisation,
             length_penalty=alpha,
+            patience=patience,
         )
         theirs, scores = their_output(
             model,
             inputs,
             num_beams=5,
             num_return_sequences=n_best,
-            early_stopping="never",
+            early_stopping=True if patience else "never",
             length_penalty=alpha,
             bad_words_ids=[[PAD], [UNK]],
             **({"min_new_tokens": min_length} if min_length else {}),

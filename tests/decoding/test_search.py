@@ -8,6 +8,7 @@ from seq2seq.decoding import SEARCHES, beam_search, generate, greedy_search, sam
 
 CHANGED = DecodingConfig(
     beam_size=3,
+    patience=0.25,
     length_penalty=0.5,
     length_normalisation=LengthNormalisation.gnmt,
     n_best=2,
@@ -34,7 +35,7 @@ def test_search_runs_what_is_configured(toys, kind):
     direct = {
         Search.greedy: lambda **common: greedy_search(model, model.start(), model.prompt(), **common),
         Search.beam: lambda **common: beam_search(
-            model, model.start(), model.prompt(), beam_size=3, n_best=2, **common
+            model, model.start(), model.prompt(), beam_size=3, n_best=2, patience=0.25, **common
         ),
         Search.sample: lambda **common: sample_search(
             model,
