@@ -33,6 +33,7 @@ from seq2seq.decoding.settings import decoding_settings
 from seq2seq.device import resolve_device, resolve_precision
 from seq2seq.errors import ConfigError, DecodingError
 from seq2seq.evaluation.forced import ForcedScore, ForcedScorer
+from seq2seq.model.layout import for_few_rows
 
 FORBIDDEN = (PAD, BOS, UNK)
 """Never written: they have no text."""
@@ -65,7 +66,10 @@ def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -
             f"precision ({precision}) must be one of {', '.join(kind.value for kind in Precision)}."
         ) from None
     checkpoint = load_checkpoint(folder, device=place)
-    return Translator(checkpoint.config, checkpoint.model.to(dtype), checkpoint.tokenizers)
+    model = checkpoint.model.to(dtype)
+    if place.type == "cpu":
+        for_few_rows(model)
+    return Translator(checkpoint.config, model, checkpoint.tokenizers)
 
 
 class Translator:

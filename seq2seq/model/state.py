@@ -196,7 +196,7 @@ class DecodingState:
         if self._visible is None:
             self._visible = torch.ones(self.sentences, self.beams, self.length, dtype=torch.bool, device=device)
             self._positions = torch.arange(self.length, device=device).expand(self.sentences, -1)
-        self._visible = self._visible.flatten(0, 1)[rows].unflatten(0, (sentences, beams))
+        self._visible = self._visible.flatten(0, 1)[rows].view(sentences, beams, self._visible.shape[2])
 
     def _drop_columns(self, sentences: Tensor) -> None:
         """Keep these sentences of the caches, and of their columns those that some row still sees."""
