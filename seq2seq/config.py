@@ -460,6 +460,11 @@ class TrainingConfig:
         assert isinstance(self.batch_tokens, int), "training.batch_tokens=auto is measured before anything reads it"
         return self.batch_tokens
 
+    @property
+    def never_warm(self) -> bool:
+        """Whether the run ends before its learning rate has risen to training.learning_rate."""
+        return self.minutes is None and self.steps is not None and self.warmup_steps >= self.steps
+
     def problems(self) -> Iterator[str]:
         """Sentences on impossible values, each naming the key, the value and the fix."""
         yield from outside_ranges(self, "training.")

@@ -167,6 +167,11 @@ def assembled(config: Config, folder: RunFolder, ranks: Ranks | None = None) -> 
         say(f"teacher: {taught:,} parameters, {config.training.teacher}")
     if ranks.world_size > 1:
         say(f"{ranks.world_size} ranks, {config.training.parallel.value}")
+    if config.training.never_warm:
+        say(
+            f"training.warmup_steps ({config.training.warmup_steps:,}) is not below training.steps "
+            f"({config.training.steps:,}): training.learning_rate is never reached; a tenth of the steps is usual"
+        )
 
     scorer = Scorer(config, prepared, dtype=dtype, ranks=ranks)
     save = partial(

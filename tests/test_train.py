@@ -255,6 +255,16 @@ def test_one_run_folder_takes_one_process(corpus: Path, tmp_path: Path) -> None:
     assert train(*more)["steps"] == 3
 
 
+@pytest.mark.parametrize(("warmup", "said"), [(2, False), (3, True), (1000, True)])
+def test_a_warm_up_without_end_is_pointed_out(
+    corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], warmup: int, said: bool
+) -> None:
+    more = arguments(corpus, tmp_path / "run", "training.validate_every=100", f"training.warmup_steps={warmup}")
+    train(*more, "training.steps=3")
+    sentence = f"training.warmup_steps ({warmup:,}) is not below training.steps (3): training.learning_rate is never"
+    assert (sentence in capsys.readouterr().err) == said
+
+
 def test_fewer_steps_than_the_run_has_are_pointed_out(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
