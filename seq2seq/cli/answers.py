@@ -82,6 +82,15 @@ def formatted(number: int, answer: "Answer", *, as_json: bool, scores: bool) -> 
     return f"{answer.text}\t{answer.candidates[0].score:.4f}\n" if scores else f"{answer.text}\n"
 
 
+def odd_lines(notes: collections.Counter[Note]) -> Iterator[str]:
+    """What was odd about lines, as sentences for people."""
+    if notes:
+        yield "odd lines, by kind (a line may be of several):"
+    for note in Note:
+        if notes[note]:
+            yield f"{notes[note]:>10,}  {note.value}"
+
+
 class Report:
     """Progress while it runs, speed and odd lines at the end, on stderr.
 
@@ -115,11 +124,8 @@ class Report:
         if self._quiet:
             return
         self._progress.say(f"{self._program}: {self._speed()} in {self._duration(time.monotonic() - self._start)}")
-        if self._notes:
-            self._progress.say("odd lines, by kind (a line may be of several):")
-        for note in Note:
-            if self._notes[note]:
-                self._progress.say(f"{self._notes[note]:>10,}  {note.value}")
+        for line in odd_lines(self._notes):
+            self._progress.say(line)
 
     def _speed(self) -> str:
         seconds = max(time.monotonic() - self._start, 1e-9)

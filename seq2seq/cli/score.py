@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.cli.answers import load_model
+from seq2seq.cli.answers import load_model, odd_lines
 from seq2seq.cli.judging import Texts, add_metric_options, judge_of, refuse
 from seq2seq.cli.options import add_model_options, at_least_one
 from seq2seq.cli.streams import Inputs, Output
@@ -288,11 +288,8 @@ class _Total:
             f"perplexity {loss.perplexity:.4f}, loss {loss.per_token:.6f} nats a token, "
             f"{loss.per_character or math.nan:.6f} a character, over {loss.tokens:,} tokens of {self._scored:,} lines"
         )
-        if self._notes:
-            self._progress.say("odd lines, by kind (a line may be of several):")
-        for note in Note:
-            if self._notes[note]:
-                self._progress.say(f"{self._notes[note]:>10,}  {note.value}")
+        for line in odd_lines(self._notes):
+            self._progress.say(line)
 
     def _speed(self) -> str:
         return f"{self._loss.tokens / max(time.monotonic() - self._start, 1e-9):,.0f} tokens/s"

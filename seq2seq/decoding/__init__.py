@@ -13,7 +13,6 @@ from seq2seq.decoding.beam import beam_search
 from seq2seq.decoding.decodable import Decodable, DecodingState, Hypothesis, SearchResult, StateT
 from seq2seq.decoding.greedy import greedy_search, likeliest
 from seq2seq.decoding.length_penalty import FORMULAS
-from seq2seq.decoding.rules import Rule
 from seq2seq.decoding.sample import drawer, on_device, sample_search, uniform_numbers
 from seq2seq.decoding.single import Choose, written_tokens
 
@@ -23,7 +22,6 @@ __all__ = [
     "Decodable",
     "DecodingState",
     "Hypothesis",
-    "Rule",
     "SearchResult",
     "beam_search",
     "generate",
@@ -51,7 +49,6 @@ def search(
     max_length: int | Sequence[int] | Tensor,
     seed: int = 0,
     row_seeds: Sequence[int] | None = None,
-    rules: Sequence[Rule] = (),
 ) -> SearchResult:
     """Search as a configuration asks.
 
@@ -67,7 +64,6 @@ def search(
         seed: of sampling, 0 or more.
         row_seeds: of each row, 0 or more (say, its line number), so that its draw is its own whatever rows are beside
             it; None numbers the rows.
-        rules: what tokens a hypothesis may write next, by what it has written.
 
     Returns:
         for each row its hypotheses, best first, and its margin.
@@ -90,7 +86,6 @@ def search(
         min_length=config.min_length,
         length_normalisation=config.length_normalisation,
         length_penalty=config.length_penalty,
-        rules=rules,
         **settings,
     )
 
@@ -105,7 +100,6 @@ def generate(
     forbidden_ids: Sequence[int] = (),
     max_length: int,
     seed: int = 0,
-    rules: Sequence[Rule] = (),
 ) -> Iterator[int]:
     """Write on from a prompt; the tokens are those of `search` with the same arguments, without the end token.
 
@@ -121,7 +115,6 @@ def generate(
         forbidden_ids: see search.
         max_length: most new tokens; that prompt and new tokens fit the model is the caller's to see to.
         seed: see search.
-        rules: see search.
 
     Raises:
         ValueError: prompt has not exactly one row, or an argument out of range.
@@ -138,7 +131,6 @@ def generate(
             eos_id=eos_id,
             forbidden_ids=forbidden_ids,
             max_length=max_length,
-            rules=rules,
         )
         yield from found.hypotheses[0][0].tokens
         return
@@ -155,7 +147,6 @@ def generate(
         forbidden_ids=forbidden_ids,
         max_length=max_length,
         min_length=config.min_length,
-        rules=rules,
     ):
         token = int(tokens[0])
         if token != eos_id:

@@ -16,7 +16,6 @@ from seq2seq.decoding.decodable import NO_OUTPUT, Decodable, Hypothesis, SearchR
 from seq2seq.decoding.greedy import greedy_search
 from seq2seq.decoding.length_penalty import penalty_table, row_limits
 from seq2seq.decoding.logits import NEVER, best_continuations, log_probabilities, precise
-from seq2seq.decoding.rules import Rule, obeyed
 from seq2seq.errors import DecodingError
 
 
@@ -35,7 +34,6 @@ def beam_search(
     beam_size: int = 5,
     n_best: int = 1,
     patience: float = 0.0,
-    rules: Sequence[Rule] = (),
 ) -> SearchResult:
     """Follow the beam_size most probable live hypotheses of every sentence.
 
@@ -70,7 +68,6 @@ def beam_search(
         n_best: finished ones kept; at most beam_size.
         patience: times beam_size are the finished ones after which a sentence is done; 0 = however many, until no live
             one can win.
-        rules: what tokens a hypothesis may write next, by what it has written.
 
     Returns:
         for each row up to n_best different hypotheses (fewer only when fewer exist).
@@ -94,7 +91,6 @@ def beam_search(
             min_length=min_length,
             length_normalisation=length_normalisation,
             length_penalty=length_penalty,
-            rules=rules,
         )
     device = prompt.device
     limits = np.array(row_limits(max_length, prompt.shape[0]), dtype=np.int64)
@@ -113,13 +109,10 @@ def beam_search(
     to_beat = torch.full_like(last_penalty, NEVER)  # the worst score kept, once there are n_best
     ended = torch.zeros(len(limits), dtype=torch.int64, device=device)  # hypotheses that have finished
     enough = max(n_best, math.ceil(patience * beam_size)) if patience else math.inf
-    tokens, written = prompt, prompt[:, :0]
+    tokens = prompt
     for length in range(1, longest + 1):
         logits = model.step(tokens, state)
         log_probs = log_probabilities(logits, forbidden=forbidden_at_first if length <= min_length else forbidden)
-        if rules:
-            sentences = torch.from_numpy(active.repeat(scores.shape[1])).to(device)
-            log_probs = obeyed(log_probs, rules, written, sentences)
         # Twice the beam, because up to beam_size of them end; and one, to see by how much it missed its place.
         values, parents, words = best_continuations(log_probs.view(*scores.shape, -1), scores, 2 * beam_size + 1)
         ends = (words == eos_id) & (values > NEVER)
@@ -156,11 +149,8 @@ def beam_search(
             )
         if not len(active):
             break
-        origins = (going_on.unsqueeze(1) * scores.shape[1] + parents).flatten()
-        state.select(origins)
+        state.select((going_on.unsqueeze(1) * scores.shape[1] + parents).flatten())
         scores, tokens = live_values[:, :beam_size], words.view(-1, 1)
-        if rules:
-            written = torch.cat([written[origins], tokens], dim=1)
 
     return trail.result(finished, eos_id)
 

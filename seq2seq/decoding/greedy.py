@@ -7,7 +7,6 @@ from torch import Tensor
 from seq2seq.config import LengthNormalisation
 from seq2seq.decoding.decodable import Decodable, SearchResult, StateT
 from seq2seq.decoding.logits import NEVER
-from seq2seq.decoding.rules import Rule
 from seq2seq.decoding.single import run, written_tokens
 
 
@@ -29,7 +28,6 @@ def greedy_search(
     min_length: int = 0,
     length_normalisation: LengthNormalisation = LengthNormalisation.average,
     length_penalty: float = 1.0,
-    rules: Sequence[Rule] = (),
 ) -> SearchResult:
     """Write the most probable token at every step.
 
@@ -48,6 +46,5 @@ def greedy_search(
             min_length=min_length,
             length_normalisation=length_normalisation,
             length_penalty=length_penalty,
-            rules=rules,
         )
     )

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from functools import partial
 
 import numpy as np
 import torch
@@ -12,7 +11,6 @@ from seq2seq.config import LengthNormalisation
 from seq2seq.decoding.decodable import Decodable, SearchResult, StateT
 from seq2seq.decoding.length_penalty import row_limits
 from seq2seq.decoding.logits import NEVER, keep_top_k, keep_top_p, precise, temper
-from seq2seq.decoding.rules import Rule
 from seq2seq.decoding.single import Choose, run, written_tokens
 
 
@@ -33,7 +31,6 @@ def sample_search(
     top_p: float = 1.0,
     seed: int = 0,
     row_seeds: Sequence[int] | None = None,
-    rules: Sequence[Rule] = (),
 ) -> SearchResult:
     """Draw outputs by their probability.
 
@@ -57,7 +54,6 @@ def sample_search(
         top_p: then from the smallest set of most probable tokens that holds this probability; 1 from all.
         seed: of the run, 0 or more.
         row_seeds: of each row, 0 or more (say, its line number); None numbers the rows.
-        rules: what tokens a row may write next, by what it has written.
     """
     if n_best < 1:
         raise ValueError(f"n_best ({n_best}) must be at least 1")
@@ -80,15 +76,9 @@ def sample_search(
             min_length=min_length,
             length_normalisation=length_normalisation,
             length_penalty=length_penalty,
-            rules=[partial(_of_draws, rule, n_best) for rule in rules],
         )
     )
     return drawn if n_best == 1 else _ranked(drawn, n_best)
-
-
-def _of_draws(rule: Rule, n_best: int, log_probs: Tensor, written: Tensor, draws: Tensor) -> Tensor:
-    """A rule of sentences, for rows that are draws, n_best of each."""
-    return rule(log_probs, written, draws // n_best)
 
 
 def on_device(chance: Tensor, device: torch.device) -> Tensor:

@@ -10,7 +10,6 @@ from seq2seq.config import LengthNormalisation
 from seq2seq.decoding.decodable import NO_OUTPUT, Decodable, Hypothesis, SearchResult, StateT
 from seq2seq.decoding.length_penalty import penalty_table, row_limits
 from seq2seq.decoding.logits import log_probabilities, precise
-from seq2seq.decoding.rules import Rule, obeyed
 from seq2seq.errors import DecodingError
 
 Choose = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
@@ -30,7 +29,6 @@ def written_tokens(
     min_length: int = 0,
     length_normalisation: LengthNormalisation = LengthNormalisation.average,
     length_penalty: float = 1.0,
-    rules: Sequence[Rule] = (),
 ) -> Generator[Tensor, None, SearchResult]:
     """Write one token a row and step until every row has ended; ended rows leave the state.
 
@@ -45,7 +43,6 @@ def written_tokens(
         min_length: fewest tokens before the end token; max_length prevails.
         length_normalisation: with length_penalty, turns log-probabilities into scores; see length_penalty.py.
         length_penalty: alpha of the same.
-        rules: what tokens a row may write next, by what it has written.
 
     Yields:
         the tokens just written, (rows still active before this step,).
@@ -72,8 +69,6 @@ def written_tokens(
     for length in range(longest):
         logits = model.step(tokens, state)
         log_probs = log_probabilities(logits, forbidden=forbidden_at_first if length < min_length else forbidden)
-        if rules:
-            log_probs = obeyed(log_probs, rules, written[active, :length], active)
         chosen, margin = choose(log_probs, active, length)
         written[active, length] = chosen
         total[active] += log_probs.gather(1, chosen.unsqueeze(1)).squeeze(1).to(total.dtype)

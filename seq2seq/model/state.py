@@ -98,8 +98,8 @@ class DecodingState:
     Rows are hypotheses. Those of one sentence (the beams of a search) lie side by side, as many for each sentence as
     for any other, and share what is remembered of it: the source is there once, and what a row wrote stays where it is
     while other rows go on from it. So reordering the beams moves no key and no value: it only changes which columns a
-    row sees. Columns that no row sees any more are dropped from time to time. (Copying a past for each row, as is
-    usual, took longer than a step of the model.)
+    row sees. Columns that no row sees any more are dropped from time to time. (Copying the past of each row instead
+    took a tenth of the time of beam search.)
 
     Args:
         rows: number of rows; at first one for each sentence.
