@@ -1,12 +1,18 @@
-"""Parity with Hugging Face: random models with copied weights give the same logits."""
+"""Parity with Hugging Face: random models with copied weights give the same logits, and ours the same translations."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
 
-from seq2seq.interop.huggingface import from_gpt2, from_marian, gpt2_config, marian_config
+from seq2seq.config import FeedForward, ModelConfig, NormPlacement, Positions, Task, TiedEmbeddings
+from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK
+from seq2seq.decoding import beam_search
+from seq2seq.interop.huggingface import from_gpt2, from_marian, gpt2_config, marian_config, marian_settings, to_marian
+from seq2seq.model.build import build_model
+from seq2seq.model.transformer import EncoderDecoder
 
 transformers = pytest.importorskip("transformers")
 
@@ -120,3 +126,120 @@ def test_a_marian_setting_without_counterpart_is_named(changes: dict[str, object
     )
     with pytest.raises(ValueError, match=next(iter(changes))):
         marian_config(config)
+
+
+def ours(config: ModelConfig, *, target_vocab: int = VOCAB, dtype: torch.dtype = torch.float64) -> EncoderDecoder:
+    model = build_model(config, task=Task.translation, source_vocab_size=VOCAB, target_vocab_size=target_vocab)
+    assert isinstance(model, EncoderDecoder)
+    randomise(model)
+    return model.to(dtype).eval()
+
+
+def plain(**changes) -> ModelConfig:
+    settings = dict(
+        encoder_layers=2,
+        decoder_layers=3,
+        dim=32,
+        num_heads=4,
+        feed_forward_dim=48,
+        positions=Positions.sinusoidal,
+        norm_placement=NormPlacement.post,
+        max_length=64,
+    )
+    return ModelConfig(**{**settings, **changes})
+
+
+def sentences() -> tuple[torch.Tensor, torch.Tensor]:
+    """Padded source ids, and which are real."""
+    real = torch.arange(11) < torch.tensor([[11], [3], [8], [1]])
+    return torch.randint(UNK + 1, VOCAB, (4, 11)).masked_fill(~real, PAD), real
+
+
+@pytest.mark.parametrize(
+    ("config", "target_vocab"),
+    [
+        (plain(), VOCAB),
+        (plain(feed_forward=FeedForward.gelu, scale_embeddings=False), VOCAB),
+        (plain(feed_forward=FeedForward.gelu_tanh, num_kv_heads=4), VOCAB),
+        (plain(feed_forward=FeedForward.silu, tied_embeddings=TiedEmbeddings.decoder), 53),
+        (plain(tied_embeddings=TiedEmbeddings.none), 53),
+    ],
+    ids=["relu", "gelu", "tanh", "decoder tied", "untied"],
+)
+@pytest.mark.parametrize("head_bias", [False, True])
+def test_to_marian(config: ModelConfig, target_vocab: int, head_bias: bool, tmp_path: Path) -> None:
+    model = ours(config, target_vocab=target_vocab)
+    if head_bias:
+        model.head.bias = nn.Parameter(torch.randn(target_vocab, dtype=torch.float64))
+    theirs = to_marian(model, config)
+    source, real = sentences()
+    target = torch.randint(target_vocab, (4, 9))
+    with torch.no_grad():
+        logits = theirs(input_ids=source, attention_mask=real.long(), decoder_input_ids=target).logits
+        expected = model(source, target, source_mask=real)
+    assert expected.std() > 0.1
+    torch.testing.assert_close(logits, expected, rtol=0, atol=1e-6)  # their position table is made in float32
+    back = from_marian(theirs)
+    for name, weight in model.state_dict().items():
+        assert torch.equal(back.state_dict()[name], weight), name
+    theirs.save_pretrained(tmp_path)
+    read = transformers.MarianMTModel.from_pretrained(tmp_path, dtype=torch.float64)
+    with torch.no_grad():
+        again = read(input_ids=source, attention_mask=real.long(), decoder_input_ids=target).logits
+    torch.testing.assert_close(again, logits, rtol=0, atol=1e-12)
+    assert read.generation_config.decoder_start_token_id == BOS
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_marian_generates_what_ours_does(beam_size: int) -> None:
+    torch.manual_seed(1)
+    model = ours(plain())
+    with torch.no_grad():  # random embeddings let outputs end only here
+        model.head.bias = nn.Parameter(torch.zeros(VOCAB, dtype=torch.float64))
+        model.head.bias[EOS] += 5.0
+        model.head.bias[[PAD, BOS, UNK]] += 6.0  # wanted, and never written
+    source, real = sentences()
+    found = beam_search(
+        model,
+        model.start(source, source_mask=real),
+        torch.full((4, 1), BOS),
+        eos_id=EOS,
+        forbidden_ids=(PAD, BOS, UNK),
+        max_length=12,
+        beam_size=beam_size,
+    )
+    written = to_marian(model, plain()).generate(
+        input_ids=source,
+        attention_mask=real.long(),
+        num_beams=beam_size,
+        do_sample=False,
+        max_new_tokens=12,
+        **({"early_stopping": "never", "length_penalty": 1.0} if beam_size > 1 else {}),
+    )
+    lengths = set()
+    for row, hypotheses in zip(written.tolist(), found.hypotheses, strict=True):
+        tokens = [*hypotheses[0].tokens, *([EOS] if hypotheses[0].finished else [])]
+        lengths.add(len(tokens))
+        assert row[: len(tokens) + 1] == [BOS, *tokens]
+        assert set(row[len(tokens) + 1 :]) <= {PAD, EOS}  # what theirs fills up with
+    assert lengths != {12}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("positions", Positions.rotary),
+        ("norm", "rms_norm"),
+        ("norm_placement", NormPlacement.pre),
+        ("bias", False),
+        ("attention_window", 3),
+        ("num_kv_heads", 2),
+        ("feed_forward", FeedForward.swiglu),
+    ],
+)
+def test_a_setting_of_ours_without_counterpart_is_named(name: str, value: object) -> None:
+    config = plain()
+    model = ours(config)
+    setattr(config, name, value)
+    with pytest.raises(ValueError, match=rf"^{name}=\S+ has no counterpart"):
+        marian_settings(model, config)
