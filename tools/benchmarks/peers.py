@@ -1,6 +1,6 @@
-"""Build the environments of the packages that `training.py` compares our training speed with.
+"""Build the environments of the packages that `training.py` and `decoding.py` compare our speed with.
 
-    python tools/benchmarks/peers.py [--peers hf,joeynmt,eole] [--peers-dir ~/.cache/seq2seq/peers]
+    python tools/benchmarks/peers.py [--peers hf,joeynmt,eole,ctranslate2] [--peers-dir ~/.cache/seq2seq/peers]
 
 Each gets a virtual environment with the torch version that runs this script. The last line of stdout is one JSON
 object: true for each that is ready, else a sentence on why it is not.

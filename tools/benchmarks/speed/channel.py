@@ -1,4 +1,7 @@
-"""How `training.py` talks to a contestant: JSON lines, `{"steps": N}` in, what was done out, until its stdin ends."""
+"""How a measurement talks to a contestant: JSON lines, an order in, what was done out, until its stdin ends.
+
+`training.py` orders `{"steps": N}`; what `decoding.py` orders is in decoding.py of this folder.
+"""
 
 import dataclasses
 import json
@@ -6,10 +9,12 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from speed.shapes import Shape
-from speed.turns import Work
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,14 +60,19 @@ class Channel:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
 
     def orders(self, **ready: Any) -> Iterator[int]:
-        """How many steps are wanted, turn by turn; waits for each. The first is asked for when all is `ready`."""
+        """How many steps are wanted, turn by turn; as `requests`."""
+        for request in self.requests(**ready):
+            yield int(request["steps"])
+
+    def requests(self, **ready: Any) -> Iterator[dict[str, Any]]:
+        """What is wanted, turn by turn; waits for each. The first is asked for when all is `ready`."""
         self._send(ready)
         for line in sys.stdin:
-            yield int(json.loads(line)["steps"])
+            yield json.loads(line)
 
-    def report(self, work: Work) -> None:
+    def report(self, done: "DataclassInstance") -> None:
         """Say what was done."""
-        self._send(dataclasses.asdict(work))
+        self._send(dataclasses.asdict(done))
 
     def _send(self, values: dict[str, Any]) -> None:
         self._out.write(json.dumps(values) + "\n")

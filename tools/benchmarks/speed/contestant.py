@@ -1,13 +1,13 @@
-"""A contestant as `training.py` sees it: a process that stands still until it is told to do some steps."""
+"""A contestant as a measurement sees it: a process that stands still until it is told to do something."""
 
 import json
 import os
 import select
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from speed.channel import Job
 from speed.environments import PeerError
 from speed.machine import ROOT
 from speed.turns import Work
@@ -20,31 +20,51 @@ MODULES = {
     "joeynmt": "joeynmt",
     "eole": "eole",
 }
-"""The program of each, in speed/contestants."""
+"""The program of each that trains, in speed/contestants."""
+OURS = "ours"
+"""The contestant that may import seq2seq."""
+
+
+class AnyJob(Protocol):
+    """What a contestant is to do."""
+
+    @property
+    def threads(self) -> int:
+        """Of the matrix products."""
+
+    @property
+    def folder(self) -> Path:
+        """Where it works and logs."""
+
+    def dumps(self) -> str:
+        """As one word of a command line."""
 
 
 class Contestant:
     """A process of one contestant; a context manager that ends it.
 
     Args:
-        name: a key of MODULES.
+        name: a key of programs.
         python: the interpreter of its environment.
-        job: what to train.
+        job: what to do.
         timeout: longest wait for an answer, in seconds.
+        programs: modules of speed.contestants, by name.
 
     Raises:
         PeerError: it could not be started.
     """
 
-    def __init__(self, name: str, python: Path, job: Job, *, timeout: float) -> None:
+    def __init__(
+        self, name: str, python: Path, job: AnyJob, *, timeout: float, programs: Mapping[str, str] = MODULES
+    ) -> None:
         self.name, self.timeout = name, timeout
         self._log = job.folder / f"{name}.log"
-        paths = [ROOT / "tools" / "benchmarks", *([ROOT] if name == "ours" else [])]
+        paths = [ROOT / "tools" / "benchmarks", *([ROOT] if name == OURS else [])]
         quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
         threads = {"OMP_NUM_THREADS": str(job.threads), "MKL_NUM_THREADS": str(job.threads)}
         with open(self._log, "w", encoding="utf-8") as log:
             self._process = subprocess.Popen(
-                [str(python), "-m", f"speed.contestants.{MODULES[name]}", job.dumps()],
+                [str(python), "-m", f"speed.contestants.{programs[name]}", job.dumps()],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,
@@ -64,13 +84,17 @@ class Contestant:
         Raises:
             PeerError: it failed, or did not answer in time.
         """
+        return Work(**self.ask({"steps": steps}))
+
+    def ask(self, order: Mapping[str, Any]) -> dict[str, Any]:
+        """Have it do what is ordered while everything else stands still; errors as for `turn`."""
         assert self._process.stdin is not None
         try:
-            self._process.stdin.write(json.dumps({"steps": steps}) + "\n")
+            self._process.stdin.write(json.dumps(order) + "\n")
             self._process.stdin.flush()
         except BrokenPipeError:
             raise self._failed() from None
-        return Work(**self._answer())
+        return self._answer()
 
     def _answer(self) -> dict[str, Any]:
         assert self._process.stdout is not None

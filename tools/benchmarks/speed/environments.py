@@ -1,4 +1,4 @@
-"""Virtual environments of the packages that our training speed is compared with."""
+"""Virtual environments of the packages that our speed is compared with."""
 
 import json
 import os
@@ -28,7 +28,7 @@ class Environment:
         module: what is imported of it.
         beside: what it needs of its own dependencies, torch left out.
         with_dependencies: False installs the package alone: what it asks for holds packages of GPUs, of services or too
-            old ones, which training does not need.
+            old ones, which neither training nor decoding needs.
     """
 
     package: str
@@ -66,6 +66,7 @@ ENVIRONMENTS = {
         ),
         with_dependencies=False,
     ),
+    "ctranslate2": Environment("ctranslate2>=4.6,<5", "ctranslate2"),
 }
 
 

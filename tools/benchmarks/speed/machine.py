@@ -2,6 +2,7 @@
 
 import platform
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -32,9 +33,9 @@ def commit() -> str:
     return (git("rev-parse", "--short", "HEAD") or "unknown") + (" with changes" if changed else "")
 
 
-def data_problem(data: Path) -> str | None:
+def data_problem(data: Path, splits: Sequence[str] = ("train", "val")) -> str | None:
     """A sentence on what is missing of Multi30k, if anything is."""
-    for split in ("train", "val"):
+    for split in splits:
         for language in ("en", "de"):
             if not any((data / f"{split}.{language}{suffix}").is_file() for suffix in ("", ".gz")):
                 return (
