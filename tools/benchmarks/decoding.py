@@ -49,7 +49,7 @@ from seq2seq.errors import ConfigError, Seq2SeqError  # noqa: E402
 from speed.contestant import OURS, Contestant  # noqa: E402  (works from a checkout that is not installed)
 from speed.decoding import Decoded, DecodingJob, Order  # noqa: E402
 from speed.decoding_summary import latency_figures, ratios, same_share, throughput_figures  # noqa: E402
-from speed.decoding_workload import TEST, export, text_lines, untrained  # noqa: E402
+from speed.decoding_workload import TEST, export, plain_overrides, text_lines, untrained  # noqa: E402
 from speed.environments import PEERS_DIR, PeerError, python_of, say  # noqa: E402
 from speed.machine import DATA, commit, cpu_name, data_problem  # noqa: E402
 from speed.shapes import SHAPES  # noqa: E402
@@ -264,7 +264,7 @@ def main() -> int:
             checkpoint = options.ckpt
             if checkpoint is None:
                 checkpoint = folder / "untrained"
-                untrained(options.shape, options.data.resolve(), checkpoint, PROGRAM)
+                untrained(plain_overrides(options.shape, options.data.resolve()), checkpoint, PROGRAM)
             tokenizers = export(checkpoint, folder, text_lines(options.data, options.lines), SHAPES[options.shape])
             job = DecodingJob(
                 folder, options.threads, length_penalty=options.length_penalty, forced_length=options.forced_length

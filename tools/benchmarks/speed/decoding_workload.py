@@ -24,9 +24,14 @@ from speed.shapes import Shape
 TEST = "test_2016_flickr"
 
 
-def untrained(shape: str, data: Path, folder: Path, program: str) -> None:
-    """Save a checkpoint of the plain shape with random weights and a tokenizer trained on data."""
-    config = run_config([*shape_overrides(shape, data), "model.norm_placement=post", "device=cpu"], program)
+def plain_overrides(shape: str, data: Path) -> list[str]:
+    """Settings of a model of a shape that every contestant can hold, for `untrained`."""
+    return [*shape_overrides(shape, data), "model.norm_placement=post", "device=cpu"]
+
+
+def untrained(words: list[str], folder: Path, program: str) -> None:
+    """Save a checkpoint with random weights and a tokenizer trained on its training text; words as for `run_config`."""
+    config = run_config(words, program)
     prepared = prepare(config)
     torch.manual_seed(config.seed)
     size = prepared.tokenizers.target.vocab_size

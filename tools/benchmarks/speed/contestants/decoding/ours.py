@@ -1,4 +1,4 @@
-"""Ours by its Python API, text in and text out; with a forced length by the search beneath it, which can be told one."""
+"""Ours by its Python API, text in and text out; a forced length by the search beneath it, which takes one."""
 
 import dataclasses
 
