@@ -20,8 +20,10 @@ Without it weights are random, whose output never ends, and --forced-length give
 
 All searches write the same tokens or none: no padding, start or unknown token, no least length, at most twice the
 source tokens plus 10 (of the longest line of a batch, where a package has one limit for a batch), and a score of
-log-probability / length ** --length-penalty, the end token counted. --length-penalty 0 ranks by log-probability alone.
-Where a peer's search is another one by design, `search_difference` says how.
+log-probability / length ** --length-penalty, the end token counted. --length-penalty 0 ranks by log-probability alone;
+then every peer in float32 writes our text.
+Where a peer's search is another one by design, `search_difference` says how; --patience 2 lets CTranslate2 search on,
+for (nearly) all of our text.
 
 The last line of stdout is one JSON object. Of each contestant it has medians over the rounds, and their spread:
   greedy, beam  sentences and output tokens (end tokens counted) a second, in batches
@@ -233,6 +235,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--ckpt", type=Path, help="a trained run of the shape")
     parser.add_argument("--forced-length", type=int, default=0, help="tokens of every output")
     parser.add_argument("--length-penalty", type=float, default=1.0, help="alpha; 0 ranks by log-probability alone")
+    parser.add_argument("--patience", type=float, default=1.0, help="of CTranslate2; 1 is its own default")
     parser.add_argument("--lines", type=int, default=1000, help=f"how many of {TEST}, its first ones")
     parser.add_argument("--batch-size", type=int, default=64, help="sentences of a batch")
     parser.add_argument("--threads", type=int, default=2)
@@ -244,7 +247,16 @@ def parsed() -> argparse.Namespace:
     options.peers_dir = options.peers_dir.resolve()
     if unknown := [name for name in options.peers if name not in PEERS]:
         raise ConfigError(f"--peers {unknown[0]}: there are {', '.join(PEERS)}.")
-    least = {"beam": 2, "pairs": 1, "lines": 1, "batch_size": 1, "threads": 1, "forced_length": 0, "length_penalty": 0}
+    least = {
+        "beam": 2,
+        "pairs": 1,
+        "lines": 1,
+        "batch_size": 1,
+        "threads": 1,
+        "forced_length": 0,
+        "length_penalty": 0,
+        "patience": 1,
+    }
     for name, lowest in least.items():
         if not getattr(options, name) >= lowest:
             raise ConfigError(f"--{name.replace('_', '-')} ({getattr(options, name)}) must be at least {lowest}.")
@@ -267,7 +279,11 @@ def main() -> int:
                 untrained(plain_overrides(options.shape, options.data.resolve()), checkpoint, PROGRAM)
             tokenizers = export(checkpoint, folder, text_lines(options.data, options.lines), SHAPES[options.shape])
             job = DecodingJob(
-                folder, options.threads, length_penalty=options.length_penalty, forced_length=options.forced_length
+                folder,
+                options.threads,
+                length_penalty=options.length_penalty,
+                forced_length=options.forced_length,
+                patience=options.patience,
             )
             outcome = measure(options, job, tokenizers)
     except Seq2SeqError as error:
@@ -278,7 +294,7 @@ def main() -> int:
     except KeyboardInterrupt:
         say("stopped")
         return 130
-    names = ("shape", "beam", "pairs", "batch_size", "threads", "lines", "length_penalty", "forced_length")
+    names = ("shape", "beam", "pairs", "batch_size", "threads", "lines", "length_penalty", "forced_length", "patience")
     conditions = {name: getattr(options, name) for name in names}
     machine = {"cpu": cpu_name(), "commit": commit(), "versions": versions(), "trained": options.ckpt is not None}
     print(json.dumps({**conditions, **machine, **outcome}))

@@ -29,6 +29,7 @@ class DecodingJob:
         length_penalty: alpha: a hypothesis of beam search is ranked by log-probability / length ** alpha.
         max_length_ratio: most output tokens are this times the source tokens, plus 10.
         forced_length: instead, every output has exactly this many tokens, none of them the end token; 0 = not so.
+        patience: CTranslate2's beam search ends a sentence at this times the beam size of ended hypotheses.
         compute_type: number format of the weights, for a package that has several.
     """
 
@@ -37,6 +38,7 @@ class DecodingJob:
     length_penalty: float = 1.0
     max_length_ratio: float = 2.0
     forced_length: int = 0
+    patience: float = 1.0
     compute_type: str = "float32"
 
     def dumps(self) -> str:

@@ -23,13 +23,18 @@ ACTIVATIONS = {
     "gelu_new": Activation.GELUTanh,
     "swish": Activation.SWISH,
 }
-DIFFERENCE = (
-    "a sentence is done when as many hypotheses have ended as the beam is wide (patience=1), though a live one could "
-    "still get a better score; ours goes on until none can. Tokens that are never written are struck out before the "
-    "probabilities are made, in ours after."
-)
-SAME_WITHOUT_PENALTY = "tokens that are never written are struck out before the probabilities are made, in ours after."
+STRUCK_OUT = "Tokens that are never written are struck out before the probabilities are made, in ours after."
 Arrays = Mapping[str, Any]
+
+
+def difference(job: DecodingJob) -> str:
+    """How its beam search differs from ours."""
+    if not job.length_penalty:  # it stops when nothing better can come, as ours does
+        return STRUCK_OUT
+    return (
+        f"A sentence is done when {job.patience:g} times as many hypotheses have ended as the beam is wide (patience), "
+        f"though a live one could still get a better score; ours goes on until none can. {STRUCK_OUT}"
+    )
 
 
 def convert(job: DecodingJob, folder: str) -> None:
@@ -109,6 +114,7 @@ def main() -> None:
             [words[line] for line in lines],
             beam_size=beam_size,
             length_penalty=job.length_penalty,
+            patience=job.patience,
             disable_unk=True,
             suppress_sequences=[[pieces[PAD]], [pieces[BOS]]],
             max_input_length=0,
@@ -124,7 +130,7 @@ def main() -> None:
         decode,
         version=f"ctranslate2 {ctranslate2.__version__}",
         compute_type=translator.compute_type,
-        search_difference=DIFFERENCE if job.length_penalty else SAME_WITHOUT_PENALTY,
+        search_difference=difference(job),
     )
 
 

@@ -26,7 +26,7 @@ OURS = (3, 0, 1, 2)
 EPSILON = 1e-5
 """Of our LayerNorm."""
 DIFFERENCE = (
-    "an ended hypothesis keeps its place in the beam, and a sentence is done when all places have ended. A score is "
+    "An ended hypothesis keeps its place in the beam, and a sentence is done when all places have ended. A score is "
     "log-probability / ((5 + length) / 6) ** alpha. Every step computes the whole output so far again."
 )
 
