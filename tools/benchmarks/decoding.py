@@ -20,10 +20,9 @@ Without it weights are random, whose output never ends, and --forced-length give
 
 All searches write the same tokens or none: no padding, start or unknown token, no least length, at most twice the
 source tokens plus 10 (of the longest line of a batch, where a package has one limit for a batch), and a score of
-log-probability / length ** --length-penalty, the end token counted. --length-penalty 0 ranks by log-probability alone;
-then every peer in float32 writes our text.
-Where a peer's search is another one by design, `search_difference` says how; --patience 2 lets CTranslate2 search on,
-for (nearly) all of our text.
+log-probability / length ** --length-penalty, the end token counted. A sentence is done when as many hypotheses have
+ended as the beam is wide; with --patience 0 when no live one can win any more. Where a peer's search is another one by
+design, `search_difference` says how; with --length-penalty 0 --patience 0 every peer in float32 writes our text.
 
 The last line of stdout is one JSON object. Of each contestant it has medians over the rounds, and their spread:
   greedy, beam  sentences and output tokens (end tokens counted) a second, in batches
@@ -235,7 +234,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--ckpt", type=Path, help="a trained run of the shape")
     parser.add_argument("--forced-length", type=int, default=0, help="tokens of every output")
     parser.add_argument("--length-penalty", type=float, default=1.0, help="alpha; 0 ranks by log-probability alone")
-    parser.add_argument("--patience", type=float, default=1.0, help="of CTranslate2; 1 is its own default")
+    parser.add_argument("--patience", type=int, choices=(0, 1), default=1, help="0: until no live hypothesis can win")
     parser.add_argument("--lines", type=int, default=1000, help=f"how many of {TEST}, its first ones")
     parser.add_argument("--batch-size", type=int, default=64, help="sentences of a batch")
     parser.add_argument("--threads", type=int, default=2)
@@ -255,7 +254,6 @@ def parsed() -> argparse.Namespace:
         "threads": 1,
         "forced_length": 0,
         "length_penalty": 0,
-        "patience": 1,
     }
     for name, lowest in least.items():
         if not getattr(options, name) >= lowest:

@@ -29,7 +29,8 @@ class DecodingJob:
         length_penalty: alpha: a hypothesis of beam search is ranked by log-probability / length ** alpha.
         max_length_ratio: most output tokens are this times the source tokens, plus 10.
         forced_length: instead, every output has exactly this many tokens, none of them the end token; 0 = not so.
-        patience: CTranslate2's beam search ends a sentence at this times the beam size of ended hypotheses.
+        patience: 1 = beam search ends a sentence when as many hypotheses have ended as the beam is wide; 0 = when no
+            live one can win any more.
         compute_type: number format of the weights, for a package that has several.
     """
 
@@ -38,7 +39,7 @@ class DecodingJob:
     length_penalty: float = 1.0
     max_length_ratio: float = 2.0
     forced_length: int = 0
-    patience: float = 1.0
+    patience: int = 1
     compute_type: str = "float32"
 
     def dumps(self) -> str:

@@ -24,16 +24,18 @@ ACTIVATIONS = {
     "swish": Activation.SWISH,
 }
 STRUCK_OUT = "Tokens that are never written are struck out before the probabilities are made, in ours after."
+WITHOUT_END = 2.0
+"""Its patience where ours goes on until no live hypothesis can win: (nearly) the same text."""
 Arrays = Mapping[str, Any]
 
 
 def difference(job: DecodingJob) -> str:
     """How its beam search differs from ours."""
-    if not job.length_penalty:  # it stops when nothing better can come, as ours does
+    if job.patience:
         return STRUCK_OUT
     return (
-        f"A sentence is done when {job.patience:g} times as many hypotheses have ended as the beam is wide (patience), "
-        f"though a live one could still get a better score; ours goes on until none can. {STRUCK_OUT}"
+        f"A sentence is done when {WITHOUT_END:g} times as many hypotheses have ended as the beam is wide, though a "
+        f"live one could still get a better score; ours goes on until none can. {STRUCK_OUT}"
     )
 
 
@@ -114,7 +116,7 @@ def main() -> None:
             [words[line] for line in lines],
             beam_size=beam_size,
             length_penalty=job.length_penalty,
-            patience=job.patience,
+            patience=job.patience or WITHOUT_END,
             disable_unk=True,
             suppress_sequences=[[pieces[PAD]], [pieces[BOS]]],
             max_input_length=0,

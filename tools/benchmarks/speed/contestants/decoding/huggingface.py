@@ -30,8 +30,8 @@ def search_of(job: DecodingJob, beam_size: int, max_length: int) -> dict[str, An
     }
     if job.forced_length:
         search["min_new_tokens"] = job.forced_length
-    if beam_size > 1:  # "never": not before no live hypothesis can win any more
-        search.update(early_stopping="never", length_penalty=job.length_penalty)
+    if beam_size > 1:  # True: as soon as beam_size hypotheses have ended; "never": not before no live one can win
+        search.update(early_stopping=True if job.patience else "never", length_penalty=job.length_penalty)
     return search
 
 

@@ -23,8 +23,8 @@ def settings_of(job: DecodingJob, beam_size: int) -> dict[str, object]:
         return {"search": "greedy", **common}
     kind = LengthNormalisation.average if job.length_penalty else LengthNormalisation.none
     alpha = {"length_penalty": job.length_penalty} if job.length_penalty else {}
-    beam = {"search": "beam", "beam_size": beam_size, "n_best": 1, "length_normalisation": kind.value}
-    return {**beam, **alpha, **common}
+    beam = {"search": "beam", "beam_size": beam_size, "n_best": 1, "patience": job.patience}
+    return {**beam, "length_normalisation": kind.value, **alpha, **common}
 
 
 def main() -> None:
