@@ -25,7 +25,7 @@ from seq2seq.checkpoint import load_checkpoint
 from seq2seq.config import Config, DecodingConfig, Documents, Positions, Precision, Search, Task
 from seq2seq.data.collate import padded
 from seq2seq.data.detokenizer import Detokenizer
-from seq2seq.data.lines import Line, Note, one_line
+from seq2seq.data.lines import Line, Note, one_line, rejoined
 from seq2seq.data.pieces import Piece, cut_text, cut_words
 from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK, Tokenizers
 from seq2seq.decoding import Hypothesis, generate, search
@@ -359,7 +359,7 @@ class Translator:
         chosen = [hypotheses[min(rank, len(hypotheses) - 1)] for hypotheses in found]
         texts = [one_line(self.tokenizers.target.decode(hypothesis.tokens)) for hypothesis in chosen]
         return Candidate(
-            text=" ".join(text for text in texts if text),
+            text=rejoined(texts),
             score=math.fsum(hypothesis.score for hypothesis in chosen) / max(len(chosen), 1),
             log_prob=math.fsum(hypothesis.log_prob for hypothesis in chosen),
             tokens=sum(len(hypothesis.tokens) + hypothesis.finished for hypothesis in chosen),

@@ -134,7 +134,7 @@ def test_sampling_does_not_depend_on_batches(translator: Translator) -> None:
 
 
 def test_the_pieces_of_a_long_line_are_joined(translator: Translator) -> None:
-    parts = ["the dog is here.", "the cat is not here.", "is the cow here"]
+    parts = ["A dog is here.", "Cats are not here.", "Bees fly here"]
     (answer,) = translator.translate_stream([" ".join(parts)])
     assert answer.text == " ".join(text for text in translator.translate(parts) if text)
     assert Note.split in answer.notes
@@ -168,6 +168,7 @@ def test_notes(translator: Translator) -> None:
     assert Note.blank in by_line[""].notes and Note.blank in by_line[" \t"].notes
     assert {Note.control, Note.separator} <= set(by_line["\x00control\u2028separator"].notes)
     assert Note.split in by_line["x" * 100].notes
+    assert Note.unread in by_line["ünknown 東京"].notes and Note.unread not in by_line["the dog"].notes
     assert Note.carriage_return in answers[-1].notes
     (cut,) = translator.translate_stream(["the dog and the cat"], max_length_ratio=0.01, min_length=10)
     assert Note.unfinished in cut.notes
@@ -324,7 +325,7 @@ def test_one_label_for_each_word_however_long_the_line(tiny_checkpoint: Make) ->
 
 def test_the_label_of_a_split_line_is_judged_by_all_pieces(tiny_checkpoint: Make) -> None:
     model = seq2seq.load(tiny_checkpoint("classification"), device="cpu")
-    parts = ["the dog is here.", "the cat is not here.", "is the cow here"]
+    parts = ["A dog is here.", "Cats are not here.", "Bees fly here"]
     (answer,) = model.predict_stream([" ".join(parts)])
     total = sum(model._label([piece])[0][0] for piece in pieces_of(model, parts))
     assert answer.text == model.tokenizers.target.decode([int(total.argmax())])

@@ -9,11 +9,13 @@ is cut in silence: a line longer than the model takes is split, its pieces are w
 
 import re
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
-from itertools import pairwise
 from typing import Protocol
+
+from seq2seq.data.sentences import blocks, characters, clauses, sentences, words
 
 
 class Note(Enum):
@@ -32,6 +34,7 @@ class Note(Enum):
     nothing = "target empty or blank, only its end scored"
     no_source = "source empty or blank, target scored all the same"
     unknown = "characters outside the vocabulary, scored as the unknown token"
+    unread = "characters outside the vocabulary, read as the unknown token"
     beyond_training = "longer than any line that the model was trained on, scored all the same"
     stretches = "longer than the model's context, scored in overlapping stretches"
     too_long = "longer than the model takes, not scored"
@@ -58,10 +61,6 @@ _SEPARATOR = re.compile(f"[{_SEPARATORS}]")
 # All of Unicode's category Cc except the tab, which is ordinary white space in text.
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f]")
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-# Where a sentence ends: a full stop and the like, closing quotes, white space; in East Asian text no space follows.
-_SENTENCE_END = re.compile(r"(?<=[.!?…])[\"'”’»«)\]]*\s+|(?<=[。！？])[”’」』）]*")
-_CLAUSE_END = re.compile(r"(?<=[,;:])\s+|(?<=[，、；：])")
 
 
 def repair(raw: bytes | str) -> Line:
@@ -95,6 +94,14 @@ def repair(raw: bytes | str) -> Line:
     if not text.strip():
         notes.append(Note.blank)
     return Line(text, tuple(notes))
+
+
+def rejoined(texts: Iterable[str]) -> str:
+    """The outputs of a line's pieces as one text: a space between them, none between East Asian ones."""
+    joined = ""
+    for text in filter(None, texts):
+        joined += text if not joined or (_is_wide(joined[-1]) and _is_wide(text[0])) else f" {text}"
+    return joined
 
 
 def one_line(text: str) -> str:
@@ -172,9 +179,9 @@ def windows(
 def split_long(text: str, *, limit: int, count: Callable[[list[str]], Sequence[int]]) -> list[str]:
     """`text` as pieces of at most `limit` tokens, as few as a left-to-right reading gives.
 
-    Cuts are made between sentences; inside a sentence that is too long, between clauses, else at white space; inside a
-    word that is too long, anywhere. White space at a cut is dropped. Time is linear in the length of `text`: nothing
-    longer than a fixed number of characters is ever tokenised at once.
+    Cuts are made between sentences (see sentences.py); inside a sentence that is too long, between clauses, else at
+    white space; inside a word that is too long, anywhere. White space at a cut is dropped. Time is linear in the length
+    of `text`: nothing longer than a fixed number of characters is ever tokenised at once.
 
     Args:
         text: a line of any length.
@@ -192,28 +199,7 @@ def split_long(text: str, *, limit: int, count: Callable[[list[str]], Sequence[i
     return _split(text, _LEVELS, limit=limit, most_characters=most_characters, count=count)
 
 
-def _cut_after(pattern: re.Pattern[str], text: str) -> list[str]:
-    cuts = [0, *(match.end() for match in pattern.finditer(text)), len(text)]
-    return [text[start:end] for start, end in pairwise(cuts) if start < end]
-
-
-def _sentences(text: str) -> list[str]:
-    return _cut_after(_SENTENCE_END, text)
-
-
-def _clauses(text: str) -> list[str]:
-    return _cut_after(_CLAUSE_END, text)
-
-
-def _words(text: str) -> list[str]:
-    return re.findall(r"\S+\s*", text)
-
-
-def _blocks(text: str) -> list[str]:
-    return [text[start : start + 16] for start in range(0, len(text), 16)]
-
-
-_LEVELS = (_sentences, _clauses, _words, _blocks, list)  # list: single characters
+_LEVELS = (sentences, clauses, words, blocks, characters)
 
 
 def _split(
@@ -274,6 +260,12 @@ def _repair_in_file(raw: bytes, *, first: bool) -> Line:
         return repair(raw)
     line = repair(raw[len(_BYTE_ORDER_MARK) :])
     return Line(line.text, (Note.byte_order_mark, *line.notes))
+
+
+def _is_wide(character: str) -> bool:
+    """Whether a character is of a script without spaces between sentences; Korean has them."""
+    wide = unicodedata.east_asian_width(character) in ("W", "F")
+    return wide and not unicodedata.name(character, "").startswith("HANGUL")
 
 
 def _has_surrogates(text: str) -> bool:

@@ -54,6 +54,8 @@ def cut_text(window: Sequence[Line], tokenizer: Tokenizer, *, max_length: int, f
             if any(len(part) > limit for part in parts):
                 notes = (*notes, Note.cut)
         parts = [part for part in parts if part]
+        if any(UNK in part for part in parts):
+            notes = (*notes, Note.unread)
         if not parts and Note.blank not in notes:
             notes = (*notes, Note.blank)  # nothing but what the tokenizer's normalisation removes
         cut.append(([Piece(first + index, number, [*part[:limit], EOS]) for number, part in enumerate(parts)], notes))
@@ -81,6 +83,8 @@ def cut_words(window: Sequence[Line], tokenizer: Tokenizer, *, max_length: int, 
             notes = (*notes, Note.split)
         if any(len(word) > limit for word in words):
             notes = (*notes, Note.cut)
+        if any(UNK in word for word in words):
+            notes = (*notes, Note.unread)
         cut.append((pieces, notes))
     return cut
 
