@@ -188,6 +188,14 @@ class LengthNormalisation(str, Enum):
     none = "none"
 
 
+class Utility(str, Enum):
+    """What minimum Bayes risk decoding measures an output by; see evaluation/least_risk.py."""
+
+    none = "none"  # no such decoding
+    chrf = "chrf"
+    bleu = "bleu"
+
+
 @dataclass(slots=True)
 class ModelConfig:
     """Shape of the model; 0 decoder layers make it encoder-only, 0 encoder layers decoder-only."""
@@ -535,6 +543,17 @@ class DecodingConfig:
     """Sample from the smallest set of tokens that holds this probability; 1 from all."""
     batch_tokens: int = number(4096, at_least=1)
     """Padded source tokens of a batch times the beams of each."""
+    mbr: Utility = Utility.none
+    """Minimum Bayes risk: of all candidates of a line the one that has the most chrF or BLEU with the others."""
+    mbr_candidates: int = number(0, at_least=0)
+    """How many they are: samples, or a beam's best; 0: 32 samples, or the whole beam."""
+
+    @property
+    def num_candidates(self) -> int:
+        """Hypotheses of a line that a search returns."""
+        if self.mbr is Utility.none:
+            return self.n_best
+        return self.mbr_candidates or (self.beam_size if self.search is Search.beam else 32)
 
     def problems(self) -> Iterator[str]:
         """Sentences on impossible values, each naming the key, the value and the fix."""
@@ -546,6 +565,7 @@ class DecodingConfig:
                 f"search with decoding.beam_size of at least {self.n_best}."
             )
         where = f"with decoding.search={self.search.value}"
+        yield from self._problems_of_mbr(most)
         if self.search is not Search.sample:
             yield from without_effect(self, "decoding.", ["temperature", "top_k", "top_p"], where)
         if self.search is not Search.beam:
@@ -553,10 +573,32 @@ class DecodingConfig:
         lengths = ["length_penalty", "length_normalisation"]
         if self.search is Search.greedy:
             yield from without_effect(self, "decoding.", lengths, where)
+        elif self.search is Search.sample and self.mbr is not Utility.none:
+            yield from without_effect(self, "decoding.", lengths, f"{where} and decoding.mbr={self.mbr.value}")
         elif self.search is Search.sample and self.n_best == 1:
             yield from without_effect(self, "decoding.", lengths, f"{where} and decoding.n_best=1")
         elif self.search is Search.beam and self.beam_size == 1:
             yield from without_effect(self, "decoding.", [*lengths, "patience"], "with decoding.beam_size=1")
+
+    def _problems_of_mbr(self, most: int | None) -> Iterator[str]:
+        """As `problems`; most hypotheses that the search keeps, None for any number."""
+        if self.mbr is Utility.none:
+            yield from without_effect(self, "decoding.", ["mbr_candidates"], "without decoding.mbr=chrf or bleu")
+        elif self.num_candidates < 2 or self.search is Search.greedy:
+            yield (
+                f"decoding.mbr={self.mbr.value} chooses between several candidates; use decoding.search=sample, or "
+                "beam with decoding.beam_size above 1, and decoding.mbr_candidates of at least 2."
+            )
+        elif most is not None and self.mbr_candidates > most:
+            yield (
+                f"decoding.mbr_candidates ({self.mbr_candidates}) is more than decoding.beam_size ({most}) keeps; "
+                "lower the one, raise the other, or use decoding.search=sample."
+            )
+        elif self.n_best > self.num_candidates:
+            yield (
+                f"decoding.n_best ({self.n_best}) is more than the {self.num_candidates} candidates of "
+                f"decoding.mbr={self.mbr.value}; raise decoding.mbr_candidates."
+            )
 
 
 @dataclass(slots=True)
@@ -636,7 +678,7 @@ class Config:
         if self.task is Task.language_modelling:
             names = ["target_language", "target_field", "max_length", "max_length_ratio"]
             yield from without_effect(self.data, "data.", names, where)
-            yield from without_effect(self.decoding, "decoding.", ["max_length_ratio"], where)
+            yield from without_effect(self.decoding, "decoding.", ["max_length_ratio", "mbr", "mbr_candidates"], where)
             if self.data.valid is not None:
                 yield from without_effect(self.data, "data.", ["valid_fraction"], "beside data.valid")
             tokens = self.training.batch_tokens

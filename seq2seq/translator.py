@@ -22,17 +22,18 @@ from torch import Tensor
 
 from seq2seq.answering import Answer, Candidate, Join, Result, Solve, answers
 from seq2seq.checkpoint import load_checkpoint
-from seq2seq.config import Config, DecodingConfig, Documents, Positions, Precision, Search, Task
+from seq2seq.config import Config, DecodingConfig, Documents, Positions, Precision, Search, Task, Utility
 from seq2seq.data.collate import padded
 from seq2seq.data.detokenizer import Detokenizer
 from seq2seq.data.lines import Line, Note, one_line, rejoined
 from seq2seq.data.pieces import Piece, cut_text, cut_words
 from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK, Tokenizers
-from seq2seq.decoding import Hypothesis, generate, search
+from seq2seq.decoding import Hypothesis, SearchResult, generate, search
 from seq2seq.decoding.settings import decoding_settings
 from seq2seq.device import resolve_device, resolve_precision
 from seq2seq.errors import ConfigError, DecodingError
 from seq2seq.evaluation.forced import ForcedScore, ForcedScorer
+from seq2seq.evaluation.least_risk import least_risk
 from seq2seq.model.layout import for_few_rows
 
 FORBIDDEN = (PAD, BOS, UNK)
@@ -146,7 +147,7 @@ class Translator:
                 notes = (*notes, Note.unfinished)
             return Answer(line.text, tuple(self._candidate(found, rank) for rank in range(settings.n_best)), notes)
 
-        rows = {Search.beam: settings.beam_size, Search.sample: settings.n_best, Search.greedy: 1}[settings.search]
+        rows = settings.beam_size if settings.search is Search.beam else settings.num_candidates
         return self._answers(lines, solve, answer, budget=settings.batch_tokens // rows, first_line=first_line)
 
     def score(
@@ -332,7 +333,20 @@ class Translator:
             seed=seed,
             row_seeds=[_mixed(piece.line, piece.part) for piece in pieces],
         )
+        if settings.mbr is not Utility.none:
+            result = self._least_risk(result, settings)
         return result.hypotheses, result.margins
+
+    def _least_risk(self, candidates: SearchResult, settings: DecodingConfig) -> SearchResult:
+        """Of each piece's candidates the n_best by expected utility, which becomes their score."""
+        found = SearchResult([], [])
+        for hypotheses, margin in zip(candidates.hypotheses, candidates.margins, strict=True):
+            texts = [one_line(self.tokenizers.target.decode(hypothesis.tokens)) for hypothesis in hypotheses]
+            log_probs = [hypothesis.log_prob for hypothesis in hypotheses]
+            best, lead = least_risk(texts, log_probs, utility=settings.mbr, keep=settings.n_best)
+            found.hypotheses.append([dataclasses.replace(hypotheses[index], score=mean) for index, mean in best])
+            found.margins.append(min(margin, lead))
+        return found
 
     @torch.no_grad()
     def _label(self, pieces: Sequence[Piece]) -> tuple[list[Tensor], list[float]]:

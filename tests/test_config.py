@@ -25,6 +25,7 @@ from seq2seq.config import (
     TokenizerConfig,
     TokenizerKind,
     TrainingConfig,
+    Utility,
     WindowLayers,
 )
 from seq2seq.configure import keys_of, typed
@@ -245,6 +246,26 @@ def test_every_number_declares_its_range() -> None:
             "decoding.n_best (2) is more than decoding.search=gr",
         ),
         ({"decoding.temperature": 0.5}, "decoding.temperature=0.5 has no effect with decoding.search=beam"),
+        ({"decoding.mbr_candidates": 4}, "decoding.mbr_candidates=4 has no effect without decoding.mbr=chrf or bleu"),
+        (
+            {"decoding.mbr": Utility.chrf, "decoding.mbr_candidates": 6},
+            "decoding.mbr_candidates (6) is more than decoding.beam_size (5) keeps",
+        ),
+        (
+            {"decoding.mbr": Utility.bleu, "decoding.mbr_candidates": 3, "decoding.n_best": 4},
+            "decoding.n_best (4) is more than the 3 candidates of decoding.mbr=bleu",
+        ),
+        (
+            {"decoding.mbr": Utility.bleu, "decoding.search": Search.greedy},
+            "decoding.mbr=bleu chooses between several candidates; use decoding.search=sample",
+        ),
+        ({"decoding.mbr": Utility.chrf, "decoding.mbr_candidates": 1}, "decoding.mbr=chrf chooses between several"),
+        ({"decoding.mbr": Utility.chrf, "decoding.beam_size": 1}, "decoding.mbr=chrf chooses between several"),
+        (
+            {"decoding.mbr": Utility.chrf, "decoding.search": Search.sample, "decoding.length_penalty": 2.0},
+            "decoding.length_penalty=2.0 has no effect with decoding.search=sample and decoding.mbr=chrf",
+        ),
+        ({**LANGUAGE_MODEL, "decoding.mbr": Utility.chrf}, "decoding.mbr=chrf has no effect with task=language_mod"),
         (
             {"decoding.search": Search.greedy, "decoding.beam_size": 4},
             "decoding.beam_size=4 has no effect with decoding",
@@ -326,6 +347,8 @@ def test_impossible_combinations_name_key_value_and_fix(changes: dict[str, Any],
         {"training.clip_norm": 0.0, "training.warmup_steps": 0, "training.sample_lines": 0},
         {"decoding.search": Search.sample, "decoding.temperature": 0.8, "decoding.top_k": 50, "decoding.n_best": 4},
         {"decoding.n_best": 5},
+        {"decoding.mbr": Utility.chrf, "decoding.search": Search.sample, "decoding.n_best": 32},
+        {"decoding.mbr": Utility.bleu, "decoding.mbr_candidates": 3, "decoding.n_best": 3},
         {**LANGUAGE_MODEL, "data.documents": Documents.file, "data.valid_fraction": 0.2, "model.max_length": 64},
         {**CLASSIFIER, "model.pooling": Pooling.first, "training.early_stopping": "accuracy", "data.max_length": 400},
     ],

@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NoReturn
 
-from seq2seq.config import DecodingConfig, LengthNormalisation, Precision, Search
+from seq2seq.config import DecodingConfig, LengthNormalisation, Precision, Search, Utility
 
 
 class Parser(argparse.ArgumentParser):
@@ -131,6 +131,9 @@ SEARCH_HELP = {
     "temperature": "of sampling: below 1 favours probable tokens, above 1 evens them out",
     "top_k": "sample from this many most probable tokens; 0: from all",
     "top_p": "sample from the smallest set of tokens that holds this probability; 1: from all",
+    "mbr": "minimum Bayes risk: take the candidate that is most like all candidates by sentence chrF or BLEU, which is "
+    "then its score; candidates are samples (--search sample) or what beam search finds",
+    "mbr_candidates": "how many candidates; 0: 32 samples, or the whole beam",
     "batch_tokens": "padded source tokens of a batch times the hypotheses of each line; changes speed and memory only",
 }
 
@@ -138,6 +141,7 @@ SEARCH_HELP = {
 CHOICES = {
     "search": [choice.value for choice in Search],
     "length_normalisation": [choice.value for choice in LengthNormalisation],
+    "mbr": [choice.value for choice in Utility],
 }
 
 

@@ -25,6 +25,8 @@ SETTINGS = [
     "temperature",
     "top_k",
     "top_p",
+    "mbr",
+    "mbr_candidates",
     "batch_tokens",
 ]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
-from seq2seq.config import DecodingConfig, Search
+from seq2seq.config import DecodingConfig, Search, Utility
 from seq2seq.decoding.beam import beam_search
 from seq2seq.decoding.decodable import Decodable, DecodingState, Hypothesis, SearchResult, StateT
 from seq2seq.decoding.greedy import greedy_search, likeliest
@@ -66,7 +66,7 @@ def search(
             it; None numbers the rows.
 
     Returns:
-        for each row its hypotheses, best first, and its margin.
+        for each row its hypotheses, best first, and its margin; with config.mbr all candidates (samples as drawn).
 
     Raises:
         ValueError: an argument out of range.
@@ -74,8 +74,10 @@ def search(
     """
     run, own = SEARCHES[config.search]
     settings: dict[str, Any] = {name: getattr(config, name) for name in own}
+    if "n_best" in own:
+        settings["n_best"] = config.num_candidates
     if config.search is Search.sample:
-        settings.update(seed=seed, row_seeds=row_seeds)
+        settings.update(seed=seed, row_seeds=row_seeds, ranked=config.mbr is Utility.none)
     return run(
         model,
         state,

@@ -31,6 +31,7 @@ def sample_search(
     top_p: float = 1.0,
     seed: int = 0,
     row_seeds: Sequence[int] | None = None,
+    ranked: bool = True,
 ) -> SearchResult:
     """Draw outputs by their probability.
 
@@ -54,6 +55,7 @@ def sample_search(
         top_p: then from the smallest set of most probable tokens that holds this probability; 1 from all.
         seed: of the run, 0 or more.
         row_seeds: of each row, 0 or more (say, its line number); None numbers the rows.
+        ranked: best score first; else in the order drawn, and the margin knows of no ranking.
     """
     if n_best < 1:
         raise ValueError(f"n_best ({n_best}) must be at least 1")
@@ -78,7 +80,7 @@ def sample_search(
             length_penalty=length_penalty,
         )
     )
-    return drawn if n_best == 1 else _ranked(drawn, n_best)
+    return drawn if n_best == 1 else _together(drawn, n_best, ranked=ranked)
 
 
 def on_device(chance: Tensor, device: torch.device) -> Tensor:
@@ -155,14 +157,15 @@ def _nucleus_margin(before: Tensor, after: Tensor, top_p: float) -> Tensor:
     return torch.minimum(held.clamp(max=1).logit() - wanted, wanted - less.clamp(min=0).logit())
 
 
-def _ranked(drawn: SearchResult, n_best: int) -> SearchResult:
-    """Put the draws of each row together, best score first."""
+def _together(drawn: SearchResult, n_best: int, *, ranked: bool) -> SearchResult:
+    """Put the draws of each row together, best score first where they are ranked."""
     result = SearchResult([], [])
     for start in range(0, len(drawn.hypotheses), n_best):
         draws = [hypotheses[0] for hypotheses in drawn.hypotheses[start : start + n_best]]
-        draws.sort(key=lambda hypothesis: -hypothesis.score)
+        if ranked:
+            draws.sort(key=lambda hypothesis: -hypothesis.score)
         # Alike draws need no order. A score moves by no more than its log-probability: penalties are at least 1.
-        leads = [a.score - b.score for a, b in zip(draws, draws[1:], strict=False) if a.tokens != b.tokens]
+        leads = [a.score - b.score for a, b in zip(draws, draws[1:], strict=False) if ranked and a.tokens != b.tokens]
         result.hypotheses.append(draws)
         result.margins.append(min(leads + drawn.margins[start : start + n_best]))
     return result

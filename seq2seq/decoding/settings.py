@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from seq2seq.config import DecodingConfig, LengthNormalisation, Search, Task
+from seq2seq.config import DecodingConfig, LengthNormalisation, Search, Task, Utility
 from seq2seq.errors import DecodingError, nearest
 
 NEEDS: dict[str, tuple[Search, ...]] = {
@@ -19,11 +19,13 @@ NEEDS: dict[str, tuple[Search, ...]] = {
     "top_k": (Search.sample,),
     "top_p": (Search.sample,),
     "seed": (Search.sample,),
+    "mbr": (Search.beam, Search.sample),
+    "mbr_candidates": (Search.beam, Search.sample),
 }
 """Searches in which a setting has an effect; a setting that is not here has one in all."""
 
 OF_TASK: dict[Task, frozenset[str]] = {
-    Task.translation: frozenset({"max_length_ratio", "batch_tokens", "n_best"}),
+    Task.translation: frozenset({"max_length_ratio", "batch_tokens", "n_best", "mbr", "mbr_candidates"}),
     Task.language_modelling: frozenset({"max_new_tokens"}),
 }
 """Settings that only one task reads."""
@@ -65,6 +67,10 @@ def decoding_settings(base: DecodingConfig, given: Mapping[str, Any], *, task: T
     for name in COMPETING:  # likewise the checkpoint's, where nothing competes any more
         if name not in given and _without_rivals(settings, name):
             setattr(settings, name, getattr(DecodingConfig(), name))
+    if "mbr_candidates" not in given:  # likewise
+        most = 0 if settings.mbr is Utility.none else settings.beam_size
+        if settings.search is Search.beam or settings.mbr is Utility.none:
+            settings.mbr_candidates = min(settings.mbr_candidates, most)
     for name in given:
         if settings.search not in NEEDS.get(name, (settings.search,)):
             wanted = " or ".join(f"search={search.value}" for search in NEEDS[name])
@@ -88,6 +94,8 @@ def _with_search(base: DecodingConfig, search: Search) -> DecodingConfig:
 def _without_rivals(settings: DecodingConfig, name: str) -> str | None:
     if settings.search is Search.beam and settings.beam_size == 1:
         return "beam_size=1, which follows one hypothesis only"
+    if settings.search is Search.sample and settings.mbr is not Utility.none:
+        return f"search=sample and mbr={settings.mbr.value}, which ranks by utility"
     if settings.search is Search.sample and settings.n_best == 1:
         return "search=sample and n_best=1, which ranks nothing"
     if name == "length_penalty" and settings.length_normalisation is LengthNormalisation.none:
