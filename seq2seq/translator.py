@@ -30,11 +30,13 @@ from seq2seq.data.pieces import Piece, cut_text, cut_words
 from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK, Tokenizers
 from seq2seq.decoding import Hypothesis, SearchResult, generate, search
 from seq2seq.decoding.settings import decoding_settings
+from seq2seq.decoding.speculative import Draft, speculate
 from seq2seq.device import resolve_device, resolve_precision
 from seq2seq.errors import ConfigError, DecodingError
 from seq2seq.evaluation.forced import ForcedScore, ForcedScorer
 from seq2seq.evaluation.least_risk import least_risk
 from seq2seq.model.layout import for_few_rows
+from seq2seq.model.state import DecodingState
 
 FORBIDDEN = (PAD, BOS, UNK)
 """Never written: they have no text."""
@@ -220,8 +222,28 @@ class Translator:
 
     # ----------------------------------------------------------------- text
 
+    def as_draft(self, tokens: int = 4) -> Draft[DecodingState]:
+        """This language model as the draft of a larger one, for `generate`.
+
+        Args:
+            tokens: to propose before the larger model checks them.
+
+        Raises:
+            DecodingError: the model is no language model, or tokens is no whole number of at least 1.
+        """
+        if self.config.task is not Task.language_modelling:
+            raise DecodingError(f"A draft must be a language model; this model's task is {self.config.task.value}.")
+        vocabulary = self.tokenizers.target.fingerprint
+        return Draft(self.model, self.config.model.max_length, vocabulary, self._device, tokens)
+
     def generate(
-        self, prompt: str = "", *, sample: int = 0, decoding: DecodingConfig | None = None, **changes: Any
+        self,
+        prompt: str = "",
+        *,
+        sample: int = 0,
+        draft: Draft[Any] | None = None,
+        decoding: DecodingConfig | None = None,
+        **changes: Any,
     ) -> Iterator[str]:
         """Go on with a text, yielding pieces as they are made; joined, they are the new text without the prompt.
 
@@ -231,16 +253,20 @@ class Translator:
         Args:
             prompt: how the text begins; empty to begin a new document.
             sample: number of the draw for search=sample: 0, 1, 2, ... give different texts of one seed.
+            draft: a smaller model, by its `as_draft`, that proposes what this one then checks several tokens at a time:
+                the same text with search=greedy (in float32), other texts of the same distribution with search=sample.
             decoding: all settings at once; None takes the checkpoint's.
             changes: fields of DecodingConfig that differ from these, and `seed` for search=sample.
 
         Raises:
-            DecodingError: the model is no language model, the prompt has no tokens where the model needs some, or a
-                setting is unknown, impossible or without effect.
+            DecodingError: the model is no language model, the prompt has no tokens where the model needs some, the
+                draft does not fit, or a setting is unknown, impossible or without effect.
         """
         self._check_task(Task.language_modelling)
         settings = self.settings(decoding, **changes)
         tokenizer = self.tokenizers.target
+        if draft is not None:
+            draft.check(settings, vocabulary=tokenizer.fingerprint, device=self._device)
         # A model of lines has read an end token before each; one of whole files never saw any.
         of_lines = self.config.data.documents is Documents.line
         tokens = [EOS, *tokenizer.encode(prompt)] if of_lines else tokenizer.encode(prompt or "\n")
@@ -252,7 +278,9 @@ class Translator:
         doubled = prompt.endswith(" ") and not tokenizer.normalise(prompt).endswith(" ")
         forbidden = FORBIDDEN if of_lines else (*FORBIDDEN, EOS)
         seed = DEFAULT_SEED if changes.get("seed") is None else changes["seed"]
-        return self._generate(tokens, settings, forbidden=forbidden, seed=(seed, sample), skip_space=doubled)
+        return self._generate(
+            tokens, settings, forbidden=forbidden, seed=(seed, sample), skip_space=doubled, draft=draft
+        )
 
     def _generate(
         self,
@@ -262,6 +290,7 @@ class Translator:
         forbidden: Sequence[int],
         seed: tuple[int, int],
         skip_space: bool,
+        draft: Draft[Any] | None,
     ) -> Iterator[str]:
         context = self.config.model.max_length
         detokenizer = Detokenizer(self.tokenizers.target, tokens)
@@ -271,16 +300,18 @@ class Translator:
                 tokens = tokens[-max(1, context // 2) :]
             # The last token written is not read, so it takes no place.
             room = min(context - len(tokens) + 1, settings.max_new_tokens - written)
-            new_tokens = generate(
-                self.model,
-                self.model.start(1),
-                torch.tensor([tokens], device=self._device),
-                config=dataclasses.replace(settings, min_length=max(0, settings.min_length - written)),
-                eos_id=EOS,
-                forbidden_ids=forbidden,
-                max_length=room,
-                seed=_mixed(*seed, stretch),
-            )
+            how: dict[str, Any] = {
+                "config": dataclasses.replace(settings, min_length=max(0, settings.min_length - written)),
+                "eos_id": EOS,
+                "forbidden_ids": forbidden,
+                "max_length": room,
+                "seed": _mixed(*seed, stretch),
+            }
+            if draft is not None:
+                new_tokens = speculate(self.model, tokens, draft=draft, exact=self._exact, device=self._device, **how)
+            else:
+                prompt = torch.tensor([tokens], device=self._device)
+                new_tokens = generate(self.model, self.model.start(1), prompt, **how)
             before = written
             for token in new_tokens:
                 tokens.append(token)

@@ -53,13 +53,13 @@ def answer_lines(arguments: argparse.Namespace, program: str, stream: Stream, *,
     return 0
 
 
-def load_model(arguments: argparse.Namespace) -> "Translator":
-    """The model of --ckpt, on --device, in --precision, with --threads."""
+def load_model(arguments: argparse.Namespace, folder: str | None = None) -> "Translator":
+    """The model of --ckpt, or of another folder, on --device, in --precision, with --threads."""
     from seq2seq.device import set_threads
     from seq2seq.translator import load
 
     set_threads(arguments.threads)
-    return load(arguments.ckpt, device=arguments.device, precision=arguments.precision)
+    return load(folder or arguments.ckpt, device=arguments.device, precision=arguments.precision)
 
 
 def formatted(number: int, answer: "Answer", *, as_json: bool, scores: bool) -> str:

@@ -63,6 +63,11 @@ class KeyValueCache:
         keys, values = self._filled.permute(2, 1, 3, 0, 4)
         return KeyValue(keys, values)
 
+    def truncate(self, columns: int) -> None:
+        """Forget all but the first `columns` columns."""
+        if self._filled is not None:
+            self._filled = self._filled[:columns]
+
     def select(self, sentences: Tensor, columns: Tensor) -> None:
         """Keep these.
 
@@ -189,6 +194,23 @@ class DecodingState:
             ]
             if self.memory_mask is not None:
                 self.memory_mask = self.memory_mask.index_select(0, kept)
+
+    def truncate(self, length: int) -> None:
+        """Go back: forget what every row read after its first `length` tokens.
+
+        Raises:
+            ValueError: length is below 0, or more than has been read.
+        """
+        if not 0 <= length <= self.length:
+            raise ValueError(f"length ({length}) must be from 0 to the {self.length} tokens read so far")
+        if self._visible is None or self._positions is None:
+            for cache in self.caches:
+                cache.truncate(length)
+        else:  # the columns of a sentence lie in no order of theirs: nobody sees those any more, `select` drops them
+            forgotten = self._positions >= length
+            self._visible = self._visible & ~forgotten.unsqueeze(1)
+            self._positions = self._positions.masked_fill(forgotten, 0)
+        self.length = length
 
     def _see(self, rows: Tensor, sentences: int, beams: int) -> None:
         """Each new row sees what the row did that it goes on from."""

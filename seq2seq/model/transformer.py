@@ -151,6 +151,12 @@ class LanguageModel(nn.Module):
         logits: Tensor = self.head(x[:, -1])
         return logits
 
+    @torch.no_grad()
+    def step_each(self, tokens: Tensor, state: DecodingState) -> Tensor:
+        """As `step`, with the logits after each of the tokens: (rows, new_length, vocab)."""
+        logits: Tensor = self.head(self.decoder.step(embed(tokens, self.embedding, self.embedding_scale), state))
+        return logits
+
     if TYPE_CHECKING:
         __call__ = forward
 

@@ -1,4 +1,5 @@
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -50,12 +51,31 @@ def test_samples(written: Callable[..., str]) -> None:
         (["--search", "greedy", "--num-samples", "2"], "--num-samples has no effect without --search sample"),
         (["--search", "greedy", "--top-k", "2"], "top_k has no effect with search=greedy"),
         (["--min-length", "5"], "min_length has no effect: this model was trained on whole files"),
+        (["--draft-tokens", "3"], "--draft-tokens has no effect without --draft"),
         (["--max-new-tokens", "0"], "max_new_tokens (0) must be at least 1"),
     ],
 )
 def test_what_is_refused(written: Callable[..., str], options: list[str], message: str) -> None:
     text = written(*options, code=2)
     assert text.startswith("seq2seq generate: error: ") and message in text and text.count("\n") == 1
+
+
+def test_a_draft_changes_no_greedy_text_and_tells_how_often_it_was_right(
+    checkpoint: Path, tiny_checkpoint: Make, capfd: pytest.CaptureFixture[str]
+) -> None:
+    draft = str(tiny_checkpoint("language_modelling", max_length=16, documents="file", seed=2))
+    arguments = ["generate", "--ckpt", str(checkpoint), "--prompt", "the dog", "--threads", "1"]
+    arguments += ["--search", "greedy", "--max-new-tokens", "30"]
+    assert main(arguments) == 0
+    text = capfd.readouterr().out
+    for name in (draft, str(checkpoint)):
+        assert main([*arguments, "--draft-tokens", "3", "--draft", name]) == 0
+        captured = capfd.readouterr()
+        assert captured.out == text
+        assert re.search(r"the model kept [\d.]+% of \d+ proposed tokens of the draft\n$", captured.err)
+    assert "kept 100.0%" in captured.err  # of its own
+    assert main([*arguments, "--draft", draft, "--quiet"]) == 0
+    assert capfd.readouterr().err == ""
 
 
 def test_an_empty_prompt_cannot_be_left_out(written: Callable[..., str]) -> None:

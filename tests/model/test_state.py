@@ -2,10 +2,13 @@
 
 import itertools
 
+import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from seq2seq.config import ModelConfig, Positions, Task, WindowLayers
+from seq2seq.model.build import build_model
 from seq2seq.model.masks import self_attention_mask
 from seq2seq.model.state import CROWDED, GROWTH, DecodingState, KeyValue, KeyValueCache
 
@@ -145,3 +148,63 @@ def test_order_by_column_is_order_by_position(
             assert of_query[of_query > float("-inf")].tolist() == wanted[wanted > float("-inf")].tolist()
         else:
             assert key[sentence, 0, of_query, 0].remainder(1000).tolist() == wanted.nonzero().flatten().tolist()
+
+
+KINDS = [(positions, window) for positions in Positions for window in (None, 3)]
+
+
+def language_model(positions: Positions, window: int | None) -> torch.nn.Module:
+    torch.manual_seed(3)
+    layers = WindowLayers.alternate if window else WindowLayers.all
+    config = ModelConfig(
+        encoder_layers=0, decoder_layers=2, dim=8, num_heads=2, feed_forward_dim=8, max_length=64,
+        positions=positions, attention_window=window, window_layers=layers,
+    )  # fmt: skip
+    return build_model(config, task=Task.language_modelling, source_vocab_size=9, target_vocab_size=9).double().eval()
+
+
+MODELS = {kind: language_model(*kind) for kind in KINDS}
+
+
+@settings(max_examples=60)
+@given(
+    kind=st.sampled_from(KINDS),
+    actions=st.lists(
+        st.tuples(
+            st.sampled_from(["step", "truncate", "select"]), st.lists(st.integers(0, 99), min_size=1, max_size=5)
+        ),
+        max_size=12,
+    ),
+)
+def test_going_back_is_as_if_nothing_had_been_read(
+    kind: tuple[Positions, int | None], actions: list[tuple[str, list[int]]]
+) -> None:
+    """Whatever was read, forgotten and selected, the next logits are those of each row's text read at once."""
+    model = MODELS[kind]
+    state = model.start(2)
+    texts: list[list[int]] = [[], []]
+    for action, numbers in [*actions, ("step", [1, 2])]:
+        if action == "step":
+            new = [[(number + 5 * row) % 9 for number in numbers] for row in range(len(texts))]
+            texts = [text + more for text, more in zip(texts, new, strict=True)]
+            logits = model.step_each(torch.tensor(new), state)
+            everything = torch.tensor(texts)
+            expected = model(everything)[:, -len(numbers) :]
+            torch.testing.assert_close(logits, expected, rtol=1e-9, atol=1e-9)
+        elif action == "truncate":
+            length = numbers[0] % (state.length + 1)
+            state.truncate(length)
+            texts = [text[:length] for text in texts]
+        else:
+            rows = [number % len(texts) for number in numbers]
+            state.select(torch.tensor(rows))
+            texts = [texts[row] for row in rows]
+        assert state.length == len(texts[0])
+
+
+def test_nothing_is_forgotten_that_was_not_read() -> None:
+    state = DecodingState(1, num_layers=1)
+    state.extend(3, torch.device("cpu"))
+    for length in (-1, 4):
+        with pytest.raises(ValueError, match=rf"length \({length}\) must be from 0 to the 3 tokens"):
+            state.truncate(length)
