@@ -4,6 +4,7 @@ What solves a piece is given: a search for translations, a classifier, a tagger.
 """
 
 import itertools
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
@@ -12,7 +13,7 @@ import torch
 
 from seq2seq.data.lines import Line, Note, windows
 from seq2seq.data.pieces import Cut, Piece, length_sorted
-from seq2seq.errors import DecodingError
+from seq2seq.errors import DataError, DecodingError
 
 TOLERANCE = 1e-4
 """Decisions closer than this, in nats, are made again without neighbours.
@@ -22,6 +23,9 @@ The order in which a matrix product adds up depends on the shape of the batch. M
 nats, for lines of 15 tokens as for lines of 80, greedy and beam 5. One line in a hundred is decided more closely than
 1e-4 (beam 5; one in a thousand with greedy), so the second search costs about 4 % of the time.
 """
+
+PATIENCE = 0.5
+"""Seconds that a line waits for others at most."""
 
 Result = TypeVar("Result")
 
@@ -49,12 +53,16 @@ class Candidate:
             line that was split, the mean over its pieces.
         log_prob: natural logarithm of its probability; of a line that was split, the sum over its pieces.
         tokens: tokens written, end tokens included; for labels, how many.
+        parts: of a line that was split, the text of each piece, some perhaps empty; else none.
+        alignment: (word of the source, word of the text) of words that belong together, sorted, where asked for.
     """
 
     text: str
     score: float
     log_prob: float
     tokens: int
+    parts: tuple[str, ...] = ()
+    alignment: tuple[tuple[int, int], ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +94,7 @@ def answers(
     budget: int,
     exact: bool,
     first_line: int = 0,
+    done: int | None = None,
 ) -> Iterator[Answer]:
     """An answer for each line, in order, as soon as it is there, in bounded memory.
 
@@ -97,30 +106,44 @@ def answers(
         budget: padded tokens of a batch.
         exact: each result is the one its piece would have by itself, see TOLERANCE; needs float32 or more.
         first_line: number of the first line.
+        done: answers that an earlier call gave: these lines are read and left out, and the others are batched as they
+            would have been then, so that scores are the same to the last bit too. Any number says that `lines` never
+            waits, so that batches do not depend on the clock.
 
     Raises:
         DecodingError: a line needs more memory than there is.
+        DataError: there are fewer lines than done.
     """
     if isinstance(lines, str):
         raise TypeError("lines is one string; give a list of lines")
     first = first_line
     # Some 16 batches (a token has about 4 characters) are enough to sort by length; more would hold output back.
     most = max(4096, 64 * budget)
-    for window in windows(lines, first_lines=None if isinstance(lines, Sequence) else 64, most_characters=most):
+    first_lines, patience = None if isinstance(lines, Sequence) else 64, PATIENCE if done is None else math.inf
+    left_out = first + (done or 0)
+    for window in windows(lines, first_lines=first_lines, most_characters=most, patience=patience):
+        if first + len(window) <= left_out:
+            first += len(window)
+            continue
         cut_lines = cut(window, first=first)
         results: list[list[Result | None]] = [[None] * len(pieces) for pieces, _ in cut_lines]
         missing = [len(pieces) for pieces, _ in cut_lines]
-        done = 0
+        given = max(left_out - first, 0)
+        missing[:given] = [0] * given
         batches = length_sorted([piece for pieces, _ in cut_lines for piece in pieces], budget=budget)
         for batch in itertools.chain([[]], batches):  # before the first batch come the blank lines at the top
+            if batch and all(piece.line < left_out for piece in batch):
+                continue
             for piece, result in zip(batch, _decided(batch, solve, exact=exact), strict=True):
                 results[piece.line - first][piece.part] = result
                 missing[piece.line - first] -= 1
-            while done < len(window) and not missing[done]:
-                found = [result for result in results[done] if result is not None]
-                yield join(window[done], cut_lines[done][1], found)
-                done += 1
+            while given < len(window) and missing[given] <= 0:
+                found = [result for result in results[given] if result is not None]
+                yield join(window[given], cut_lines[given][1], found)
+                given += 1
         first += len(window)
+    if first < left_out:
+        raise DataError(f"The input ends after {first:,} lines, but {left_out:,} have answers; begin anew.")
 
 
 def _decided(pieces: Sequence[Piece], solve: Solve[Result], *, exact: bool) -> list[Result]:

@@ -33,7 +33,8 @@ from seq2seq.decoding.settings import decoding_settings
 from seq2seq.decoding.speculative import Draft, speculate
 from seq2seq.device import resolve_device, resolve_precision
 from seq2seq.errors import ConfigError, DecodingError
-from seq2seq.evaluation.forced import ForcedScore, ForcedScorer
+from seq2seq.evaluation.alignment import TOGETHER, Aligner, AlignmentSettings, Link, aligned, aligned_pairs
+from seq2seq.evaluation.forced import ForcedScore, ForcedScorer, line_pairs
 from seq2seq.evaluation.least_risk import least_risk
 from seq2seq.model.layout import for_few_rows
 from seq2seq.model.state import DecodingState
@@ -93,6 +94,11 @@ class Translator:
         self._device: torch.device = weight.device
         self._exact = weight.dtype in (torch.float32, torch.float64)
 
+    @property
+    def exact(self) -> bool:
+        """Whether a line's output does not depend on its neighbours: its numbers are float32 or finer."""
+        return self._exact
+
     def settings(self, decoding: DecodingConfig | None = None, **changes: Any) -> DecodingConfig:
         """The settings of a call: `decoding`, else the checkpoint's, with these changes.
 
@@ -127,6 +133,8 @@ class Translator:
         *,
         decoding: DecodingConfig | None = None,
         first_line: int = 0,
+        done: int | None = None,
+        alignments: AlignmentSettings | None = None,
         **changes: Any,
     ) -> Iterator[Answer]:
         """As `translate`, but line by line in bounded memory, with scores, alternatives and notes.
@@ -135,6 +143,8 @@ class Translator:
             lines: any text; None asks for what can be answered without waiting for more.
             decoding: as for `translate`.
             first_line: number of the first line, where these are the rest of a longer text.
+            done: answers that an earlier call gave to these lines, which are left out; see answering.answers.
+            alignments: how to link the words of outputs with those of their lines; None leaves Candidate.alignment out.
             changes: as for `translate`.
         """
         self._check_task(Task.translation)
@@ -150,7 +160,53 @@ class Translator:
             return Answer(line.text, tuple(self._candidate(found, rank) for rank in range(settings.n_best)), notes)
 
         rows = settings.beam_size if settings.search is Search.beam else settings.num_candidates
-        return self._answers(lines, solve, answer, budget=settings.batch_tokens // rows, first_line=first_line)
+        budget = settings.batch_tokens // rows
+        found = self._answers(lines, solve, answer, budget=budget, first_line=first_line, done=done)
+        if alignments is None:
+            return found
+        # Where the next line may be long in coming, no answer waits for another.
+        together = 1 if done is None and not isinstance(lines, Sequence) else TOGETHER
+        return aligned(found, self.aligner(alignments), together=together)
+
+    def align(
+        self,
+        sources: Iterable[Line | str],
+        targets: Iterable[Line | str],
+        alignments: AlignmentSettings | None = None,
+    ) -> list[list[Link]]:
+        """The words of given lines that belong together.
+
+        Args:
+            sources: lines; nothing in them is an error, see data/lines.py.
+            targets: their translations, one for each.
+            alignments: how; None as is best in general.
+
+        Returns:
+            for each pair (word of the source, word of the target), sorted; words stand between white space. None where
+            a side is blank or longer than the model takes.
+
+        Raises:
+            DecodingError: the model does not translate.
+            DataError: there are more lines on one side than on the other.
+        """
+        return [links or [] for _, links in self.align_stream(sources, targets, alignments)]
+
+    def align_stream(
+        self,
+        sources: Iterable[Line | str],
+        targets: Iterable[Line | str],
+        alignments: AlignmentSettings | None = None,
+    ) -> Iterator[tuple[tuple[Note, ...], list[Link] | None]]:
+        """As `align`, but line by line in bounded memory, with notes; None for what is longer than the model takes."""
+        return aligned_pairs(line_pairs(targets, sources), self.aligner(alignments or AlignmentSettings()))
+
+    def aligner(self, alignments: AlignmentSettings) -> Aligner:
+        """What links words by this model's attention.
+
+        Raises:
+            DecodingError: the model does not translate, or a setting is impossible.
+        """
+        return Aligner(self.config, self.model, self.tokenizers, alignments)
 
     def score(
         self,
@@ -182,10 +238,11 @@ class Translator:
         sources: Iterable[Line | str] | None = None,
         *,
         batch_tokens: int | None = None,
+        done: int = 0,
     ) -> Iterator[ForcedScore]:
-        """As `score`, but line by line in bounded memory."""
+        """As `score`, but line by line in bounded memory; scores that an earlier call gave, `done`, are left out."""
         scorer = ForcedScorer(self.config, self.model, self.tokenizers)
-        return scorer.stream(targets, sources, batch_tokens=batch_tokens)
+        return scorer.stream(targets, sources, batch_tokens=batch_tokens, done=done)
 
     def predict(self, lines: Iterable[Line | str], *, batch_tokens: int | None = None) -> list[str]:
         """Label lines.
@@ -203,9 +260,9 @@ class Translator:
         return [answer.text for answer in self.predict_stream(lines, batch_tokens=batch_tokens)]
 
     def predict_stream(
-        self, lines: Iterable[Line | str | None], *, batch_tokens: int | None = None
+        self, lines: Iterable[Line | str | None], *, batch_tokens: int | None = None, done: int | None = None
     ) -> Iterator[Answer]:
-        """As `predict`, but line by line in bounded memory, with log-probabilities and notes."""
+        """As `predict`, but line by line in bounded memory, with log-probabilities and notes; done: see `answers`."""
         self._check_task(Task.classification, Task.tagging)
 
         def answer(line: Line, notes: tuple[Note, ...], found: list[Tensor]) -> Answer:
@@ -218,7 +275,8 @@ class Translator:
             text, total = self.tokenizers.target.decode(labels.tolist()), float(best.sum())
             return Answer(line.text, (Candidate(one_line(text), total, total, len(labels)),), notes)
 
-        return self._answers(lines, self._label, answer, budget=batch_tokens or self.config.decoding.batch_tokens)
+        budget = batch_tokens or self.config.decoding.batch_tokens
+        return self._answers(lines, self._label, answer, budget=budget, done=done)
 
     # ----------------------------------------------------------------- text
 
@@ -334,6 +392,7 @@ class Translator:
         *,
         budget: int,
         first_line: int = 0,
+        done: int | None = None,
     ) -> Iterator[Answer]:
         cut = cut_words if self.config.task is Task.tagging else cut_text
         return answers(
@@ -344,6 +403,7 @@ class Translator:
             budget=budget,
             exact=self._exact,
             first_line=first_line,
+            done=done,
         )
 
     def _search(
@@ -408,6 +468,7 @@ class Translator:
             score=math.fsum(hypothesis.score for hypothesis in chosen) / max(len(chosen), 1),
             log_prob=math.fsum(hypothesis.log_prob for hypothesis in chosen),
             tokens=sum(len(hypothesis.tokens) + hypothesis.finished for hypothesis in chosen),
+            parts=tuple(texts) if len(texts) > 1 else (),
         )
 
     def _check_task(self, *tasks: Task) -> None:

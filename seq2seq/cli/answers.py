@@ -2,33 +2,45 @@
 
 import argparse
 import collections
+import contextlib
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
+from seq2seq.cli.alignments import write_alignments
+from seq2seq.cli.resuming import begin, check_resume
+from seq2seq.cli.stops import terminable
 from seq2seq.cli.streams import Inputs, Output
 from seq2seq.data.lines import Line, Note
 from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:
-    from seq2seq.answering import Answer
+    from seq2seq.answering import Answer, Candidate
     from seq2seq.translator import Translator
 
 SILENT = 2.0
 """Seconds before progress is shown: a short run needs none."""
 
-Stream = Callable[["Translator", Iterable[Line | None]], Iterator["Answer"]]
+Stream = Callable[["Translator", Iterable[Line | None], int | None], Iterator["Answer"]]
 
 
-def answer_lines(arguments: argparse.Namespace, program: str, stream: Stream, *, n_best: int | None = None) -> int:
+def answer_lines(
+    arguments: argparse.Namespace,
+    program: str,
+    stream: Stream,
+    *,
+    n_best: int | None = None,
+    candidates: "Callable[[Translator], int]" = lambda model: 1,
+) -> int:
     """Run a model over the input lines.
 
     Args:
         arguments: those of add_model_options and add_line_options.
         program: how to call it in messages.
-        stream: (model, lines) -> answers.
+        stream: (model, lines, done) -> answers; done as in answering.answers.
         n_best: as given on the command line.
+        candidates: how many each answer has.
 
     Returns:
         the exit code.
@@ -38,19 +50,38 @@ def answer_lines(arguments: argparse.Namespace, program: str, stream: Stream, *,
         raise ConfigError(f"--scores has no effect with {other}, whose output holds the scores; leave it out.")
     inputs = Inputs(arguments.input)
     inputs.refuse(arguments.output)
-    with Output(arguments.output) as output:
+    with contextlib.ExitStack() as stack:
+        output = stack.enter_context(Output(arguments.output, keep=True))
+        links = None
+        if getattr(arguments, "alignments", None) is not None:
+            links = stack.enter_context(Output(arguments.alignments, keep=True))
+        stack.enter_context(terminable())
+        outputs = [output] if links is None else [output, links]
+        check_resume(arguments, [inputs], outputs)
         model = load_model(arguments)  # after the files: a wrong name shows at once
-        report = Report(program, inputs, quiet=arguments.quiet)
+        each = 1 if arguments.json else candidates(model)
+        numbers = arguments.scores or arguments.json or each > 1
+        done = begin(arguments, [inputs], [(one, each) for one in outputs], exact_text=model.exact and not numbers)
+        report = Report(program, inputs, quiet=arguments.quiet, done=done)
+        lines = report.reading(inputs.lines())
         try:
-            for number, answer in enumerate(stream(model, inputs.lines())):
+            for number, answer in enumerate(stream(model, lines, done if inputs.again else None), start=done):
                 text = formatted(number, answer, as_json=arguments.json, scores=arguments.scores)
                 output.write(text, lines=text.count("\n"))
+                if links is not None:
+                    write_alignments(links, answer, best_only=arguments.json)
                 report.add(answer)
-        except KeyboardInterrupt:
-            where = f" to {output.whereabouts}" if arguments.output != "-" else ""
-            raise KeyboardInterrupt(f"stopped; {output.lines:,} lines are written{where}") from None
+        except KeyboardInterrupt as stop:
+            raise type(stop)(how_to_go_on(output, inputs)) from None
     report.end()
     return 0
+
+
+def how_to_go_on(output: Output, inputs: Inputs) -> str:
+    """What to tell of a command that was stopped."""
+    where = f" to {output.whereabouts}" if output.name != "-" else ""
+    again = "; --resume goes on from there" if output.partial and inputs.again and output.lines else ""
+    return f"stopped; {output.lines:,} lines are written{where}{again}"
 
 
 def load_model(arguments: argparse.Namespace, folder: str | None = None) -> "Translator":
@@ -72,7 +103,7 @@ def formatted(number: int, answer: "Answer", *, as_json: bool, scores: bool) -> 
         scores: a tab and the score after the text.
     """
     if as_json:
-        candidates = [{"text": c.text, "score": c.score, "log_prob": c.log_prob} for c in answer.candidates]
+        candidates = [_as_fields(candidate) for candidate in answer.candidates]
         fields: dict[str, Any] = {"line": number, "source": answer.source, **candidates[0]}
         if len(candidates) > 1:
             fields["n_best"] = candidates
@@ -80,6 +111,11 @@ def formatted(number: int, answer: "Answer", *, as_json: bool, scores: bool) -> 
     if len(answer.candidates) > 1:
         return "".join(f"{number} ||| {c.text} ||| {c.score:.4f}\n" for c in answer.candidates)
     return f"{answer.text}\t{answer.candidates[0].score:.4f}\n" if scores else f"{answer.text}\n"
+
+
+def _as_fields(candidate: "Candidate") -> dict[str, Any]:
+    fields = {"text": candidate.text, "score": candidate.score, "log_prob": candidate.log_prob}
+    return fields if candidate.alignment is None else {**fields, "alignment": candidate.alignment}
 
 
 def odd_lines(notes: collections.Counter[Note]) -> Iterator[str]:
@@ -98,9 +134,10 @@ class Report:
         program: how to call it.
         inputs: tells how much has been read.
         quiet: say nothing.
+        done: lines that an earlier command answered.
     """
 
-    def __init__(self, program: str, inputs: Inputs, *, quiet: bool) -> None:
+    def __init__(self, program: str, inputs: Inputs, *, quiet: bool, done: int = 0) -> None:
         from seq2seq.training.report import Progress, duration
 
         self._duration = duration
@@ -109,6 +146,18 @@ class Report:
         self._start = time.monotonic()
         self._lines = self._tokens = self._characters = 0
         self._notes: collections.Counter[Note] = collections.Counter()
+        self._done, self._before = done, 0
+        if done and not quiet:
+            self._progress.say(f"{program}: going on after {done:,} {'line' if done == 1 else 'lines'}")
+
+    def reading(self, lines: Iterable[Line | None]) -> Iterator[Line | None]:
+        """The lines, as they are read; those with answers are work that is done."""
+        number = 0
+        for line in lines:
+            if line is not None and number < self._done:
+                self._before += len(line.text) + 1
+                number += 1
+            yield line
 
     def add(self, answer: "Answer") -> None:
         """Count an answer, and show how it goes if it is time."""
@@ -136,5 +185,6 @@ class Report:
         share, read = self._inputs.share, self._inputs.characters_read
         if not share or not read or not self._characters:
             return ""
-        done = share * self._characters / read  # by characters, not lines: one line may be as long as a thousand
-        return f", about {self._duration((time.monotonic() - self._start) * (1 - done) / done)} left"
+        # by characters, not lines: one line may be as long as a thousand
+        left = max(read / share - self._before - self._characters, 0)
+        return f", about {self._duration((time.monotonic() - self._start) * left / self._characters)} left"

@@ -4,7 +4,7 @@ import sys
 from collections.abc import Sequence
 
 from seq2seq import __version__
-from seq2seq.cli import average, back_translate, compare, distil, generate, plan, predict, score, verify_resume
+from seq2seq.cli import align, average, back_translate, compare, distil, generate, plan, predict, score, verify_resume
 from seq2seq.cli import translate as translation
 from seq2seq.cli.options import Parser
 from seq2seq.cli.streams import guarded
@@ -15,6 +15,7 @@ COMMANDS = {
     "predict": (predict, "label lines or words"),
     "score": (score, "BLEU, chrF, TER of translations; or how probable a model finds given text"),
     "compare": (compare, "two translations of one text: scores, significance, sentences won and lost"),
+    "align": (align, "which words of two texts belong together"),
     "plan": (plan, "what a training run will take: memory, time, cost; before it starts"),
     "distil": (distil, "a corpus of a model's own translations, to train a smaller one on"),
     "back-translate": (back_translate, "training pairs from text of the target language alone"),

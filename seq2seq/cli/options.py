@@ -6,6 +6,7 @@ import functools
 from collections.abc import Callable
 from typing import Any, NoReturn
 
+from seq2seq.cli.resuming import add_resume_option
 from seq2seq.config import DecodingConfig, LengthNormalisation, Precision, Search, Utility
 
 
@@ -92,7 +93,7 @@ def add_run_words(parser: Parser) -> None:
 
 
 def add_line_options(parser: argparse.ArgumentParser) -> None:
-    """--input, --output, --scores, --json."""
+    """--input, --output, --resume, --scores, --json."""
     group = parser.add_argument_group("input and output")
     group.add_argument(
         "--input",
@@ -108,6 +109,7 @@ def add_line_options(parser: argparse.ArgumentParser) -> None:
         help="file to write, gzip where the name ends in .gz, - for stdout (default: stdout). Lines go to FILE.partial "
         "as they are finished; it is renamed to FILE when all are, and stays when the program ends early",
     )
+    add_resume_option(group)
     group.add_argument("--scores", action="store_true", help="after each line, a tab and its score")
     group.add_argument(
         "--json",

@@ -26,5 +26,5 @@ def run(arguments: argparse.Namespace, program: str) -> int:
     return answer_lines(
         arguments,
         program,
-        lambda model, lines: model.predict_stream(lines, batch_tokens=arguments.batch_tokens),
+        lambda model, lines, done: model.predict_stream(lines, batch_tokens=arguments.batch_tokens, done=done),
     )

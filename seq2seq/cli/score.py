@@ -8,9 +8,11 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from seq2seq.cli.answers import load_model, odd_lines
+from seq2seq.cli.answers import how_to_go_on, load_model, odd_lines
 from seq2seq.cli.judging import Texts, add_metric_options, judge_of, refuse
 from seq2seq.cli.options import add_model_options, at_least_one
+from seq2seq.cli.resuming import add_resume_option, begin, check_resume
+from seq2seq.cli.stops import terminable
 from seq2seq.cli.streams import Inputs, Output
 from seq2seq.data.lines import Line, Note
 from seq2seq.errors import ConfigError
@@ -35,7 +37,7 @@ the tokens, each PIECE=LOG_PROBABILITY. The perplexity of the text is told on st
 --source."""
 
 FILES_ONLY = ("reference", "hypothesis", "metrics", "baseline", "paired", "samples", "comet_model")
-MODEL_ONLY = ("target", "per_token", "batch_tokens", "precision", "threads")
+MODEL_ONLY = ("target", "per_token", "batch_tokens", "precision", "threads", "resume")
 """Options that only one of the two uses reads; --source, --device, --json, --output and --quiet serve both."""
 
 
@@ -62,6 +64,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="file to write, gzip where the name ends in .gz, - for stdout (default: stdout); it has its name when it "
         "is whole",
     )
+    add_resume_option(group)
     group.add_argument(
         "--json", action="store_true", help="one JSON object; with --ckpt one for each line, tokens by --per-token"
     )
@@ -193,18 +196,26 @@ def _score_lines(arguments: argparse.Namespace, program: str) -> int:
     for inputs in (targets, sources):
         if inputs is not None:
             inputs.refuse(arguments.output)
-    with Output(arguments.output) as output:
+    texts = [targets, sources] if sources is not None else [targets]
+    with Output(arguments.output, keep=True) as output, terminable():
+        check_resume(arguments, texts, [output])
         model = load_model(arguments)  # after the files: a wrong name shows at once
         total = _Total(program, quiet=arguments.quiet)
+        if arguments.resume:
+            total.go_on(output.whole_lines(), as_json=arguments.json)
+        done = begin(arguments, texts, [(output, 1)], exact_text=False)
         found = model.score_stream(
-            _lines(targets), None if sources is None else _lines(sources), batch_tokens=arguments.batch_tokens
+            total.reading(_lines(targets)),
+            None if sources is None else _lines(sources),
+            batch_tokens=arguments.batch_tokens,
+            done=done,
         )
         try:
-            for number, score in enumerate(found):
+            for number, score in enumerate(found, start=done):
                 output.write(formatted(number, score, as_json=arguments.json, per_token=arguments.per_token))
                 total.add(score)
-        except KeyboardInterrupt:
-            raise KeyboardInterrupt(f"stopped; {output.lines:,} lines are written") from None
+        except KeyboardInterrupt as stop:
+            raise type(stop)(how_to_go_on(output, targets)) from None
     total.end()
     return 0
 
@@ -242,6 +253,23 @@ def formatted(number: int, score: "ForcedScore", *, as_json: bool, per_token: bo
     return "\t".join(columns) + "\n"
 
 
+def _figures(line: str, *, as_json: bool) -> tuple[float | None, int, list[Note]]:
+    """Log-probability, tokens and notes of a line that `formatted` made.
+
+    Raises:
+        ValueError, KeyError, TypeError: it is none.
+    """
+    if as_json:
+        fields = json.loads(line)
+        return fields["log_prob"], fields["tokens"], [Note[name] for name in fields["notes"]]
+    log_prob, tokens, notes = line.rstrip("\n").split("\t")[:3]
+    return (
+        None if log_prob == "nan" else float(log_prob),
+        int(tokens),
+        [Note[name] for name in notes.split(",") if name],
+    )
+
+
 def _visible(piece: str) -> str:
     """A piece without white space and control characters, which part columns, tokens and lines."""
     if piece.isprintable() and " " not in piece:
@@ -265,6 +293,34 @@ class _Total:
         self._loss = TotalLoss()
         self._lines = self._scored = 0
         self._notes: collections.Counter[Note] = collections.Counter()
+        self._scored_before, self._tokens_before = bytearray(), 0
+
+    def go_on(self, lines: Iterable[bytes], *, as_json: bool) -> None:
+        """Count the scores that an earlier command wrote."""
+        for line in lines:
+            try:
+                log_prob, tokens, notes = _figures(line.decode(), as_json=as_json)
+            except (ValueError, KeyError, TypeError):
+                break  # nothing of ours, which the command is about to say
+            self._lines += 1
+            self._notes.update(notes)
+            self._scored_before.append(log_prob is not None)
+            if log_prob is not None:
+                self._scored += 1
+                self._loss.nats -= log_prob
+                self._loss.tokens += tokens
+        if self._lines and not self._quiet:
+            self._progress.say(
+                f"{self._program}: going on after {self._lines:,} {'line' if self._lines == 1 else 'lines'}"
+            )
+        self._tokens_before = self._loss.tokens
+
+    def reading(self, lines: Iterable[Line]) -> Iterator[Line]:
+        """The lines, as they are read; their characters count where an earlier command scored them."""
+        for number, line in enumerate(lines):
+            if number < len(self._scored_before) and self._scored_before[number]:
+                self._loss.characters += len(line.text) + 1
+            yield line
 
     def add(self, score: "ForcedScore") -> None:
         """Count a line."""
@@ -292,4 +348,4 @@ class _Total:
             self._progress.say(line)
 
     def _speed(self) -> str:
-        return f"{self._loss.tokens / max(time.monotonic() - self._start, 1e-9):,.0f} tokens/s"
+        return f"{(self._loss.tokens - self._tokens_before) / max(time.monotonic() - self._start, 1e-9):,.0f} tokens/s"

@@ -2,7 +2,9 @@
 
 import contextlib
 import errno
+import fcntl
 import gzip
+import hashlib
 import os
 import select
 import signal
@@ -11,10 +13,12 @@ import sys
 import time
 import zlib
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
-from types import FrameType, TracebackType
+from types import TracebackType
 from typing import IO, BinaryIO, cast
 
+from seq2seq.cli.stops import Terminated, Uninterrupted
 from seq2seq.data.lines import ByteStream, Line, read_lines
 from seq2seq.errors import DataError, Seq2SeqError
 
@@ -94,6 +98,29 @@ class Inputs:
                     raise DataError(f"{written}: --output is also an input, which it would replace; name another file.")
 
     @property
+    def again(self) -> bool:
+        """Whether they can be read again: all of them are ordinary files."""
+        return self._size is not None
+
+    def fingerprint(self) -> list[str]:
+        """A hash of each input's bytes; all of them are ordinary files.
+
+        Raises:
+            DataError: one cannot be read.
+        """
+        found = []
+        for name in self._names:
+            try:
+                descriptor = os.dup(0) if name == "-" else os.open(name, os.O_RDONLY)
+                try:
+                    found.append(f"{_hash_of(descriptor)}{'.gz' if name.endswith('.gz') else ''}")
+                finally:
+                    os.close(descriptor)
+            except OSError as error:
+                raise DataError(f"{_named(name)}: cannot be read ({_reason(error)}).") from error
+        return found
+
+    @property
     def share(self) -> float | None:
         """How much of the inputs has been read, from 0 to 1; None when their size is not known."""
         if not self._size:
@@ -110,14 +137,21 @@ class Output:
 
     Args:
         name: a file, gzip where the name ends in .gz; "-" is stdout.
+        keep: leave what stands in FILE.partial until `go_on`, which must come before the first line; nobody else may
+            write there meanwhile.
+
+    Attributes:
+        lines: written so far.
+        record: a file that goes when this one gets its name.
 
     Raises:
         DataError: the file cannot be written.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, keep: bool = False) -> None:
         self.name = name
         self.lines = 0
+        self.record: Path | None = None
         self._next_flush = 0.0
         direct = name == "-" or (os.path.exists(name) and not os.path.isfile(name))
         self._temporary = None if direct else Path(f"{name}.partial")
@@ -131,11 +165,78 @@ class Output:
                 raise OSError(errno.EBADF, os.strerror(errno.EBADF))
             if name == "-":
                 self._raw: IO[bytes] = cast(BinaryIO, sys.stdout.buffer)
+            elif keep and self._temporary:
+                self._raw = _opened_alone(self._temporary)
             else:
                 self._raw = open(self._temporary or name, "wb")  # noqa: SIM115 - closed by finish()
         except OSError as error:
             raise self._error(error) from error
-        self._file = gzip.GzipFile("", "wb", fileobj=self._raw, mtime=0) if name.endswith(".gz") else self._raw
+        self._begun = not keep
+        self._file = self._compressing() if self._begun else self._raw
+
+    def _compressing(self) -> IO[bytes]:
+        if self.name.endswith(".gz"):
+            return cast(IO[bytes], gzip.GzipFile("", "wb", fileobj=self._raw, mtime=0))
+        return self._raw
+
+    @property
+    def partial(self) -> Path | None:
+        """Where lines stand until all are there; None of what is no ordinary file."""
+        return self._temporary
+
+    def lines_left(self) -> int:
+        """Whole lines that an earlier command left in FILE.partial."""
+        return sum(1 for _ in self.whole_lines()) if self._temporary else 0
+
+    def whole_lines(self) -> Iterator[bytes]:
+        """Those in FILE.partial, up to the first that is cut off or, after a power loss, zeroed; before `go_on`."""
+        self._raw.seek(0)
+        file = gzip.GzipFile(fileobj=self._raw, mode="rb") if self.name.endswith(".gz") else self._raw
+        with contextlib.suppress(EOFError, zlib.error, gzip.BadGzipFile):
+            for line in file:
+                if not line.endswith(b"\n") or b"\0" in line:
+                    break
+                yield line
+
+    def go_on(self, lines: int) -> None:
+        """Keep this many of the lines that are there, and write after them.
+
+        Raises:
+            DataError: the disk is full.
+        """
+        self._begun = True
+        try:
+            if self._temporary and self.name.endswith(".gz") and lines:
+                self._compress_again(lines)
+            elif self._temporary:
+                end = sum(len(line) for line in islice(self.whole_lines(), lines))
+                self._raw.seek(end)
+                self._raw.truncate()
+                self._file = self._compressing()
+            else:
+                self._file = self._compressing()
+        except OSError as error:
+            raise self._error(error) from error
+        self.lines = lines
+
+    def _compress_again(self, lines: int) -> None:
+        """A gzip file that broke off cannot be written on, so its lines go into a new one."""
+        assert self._temporary
+        new = self._temporary.with_name(f".{self._temporary.name}.{os.getpid()}.tmp")
+        old = self._raw
+        try:
+            raw = _opened_alone(new)
+            raw.truncate()
+            file = gzip.GzipFile("", "wb", fileobj=raw, mtime=0)
+            file.writelines(islice(self.whole_lines(), lines))
+            file.flush()
+            raw.flush()
+            os.replace(new, self._temporary)
+        except BaseException:
+            new.unlink(missing_ok=True)
+            raise
+        self._raw, self._file = raw, cast(IO[bytes], file)
+        old.close()
 
     @property
     def whereabouts(self) -> str:
@@ -153,7 +254,7 @@ class Output:
             DataError: the disk is full, or the file cannot be written.
             BrokenPipeError: nobody reads stdout any more.
         """
-        with _Uninterrupted():
+        with Uninterrupted():
             try:
                 self._file.write(text.encode("utf-8", errors="replace"))
                 if time.monotonic() >= self._next_flush:
@@ -176,6 +277,9 @@ class Output:
             self._finish()
         elif self.name != "-":  # what is written stays, as a whole gzip file where it is one
             with contextlib.suppress(OSError):
+                if self._temporary and not self._begun and not self._temporary.stat().st_size:
+                    self._temporary.unlink()
+            with contextlib.suppress(OSError):
                 self._file.close()
             with contextlib.suppress(OSError):
                 self._raw.close()
@@ -192,6 +296,8 @@ class Output:
                 self._raw.close()
             if self._temporary:
                 os.replace(self._temporary, self.name)
+            if self.record:
+                self.record.unlink(missing_ok=True)
         except OSError as error:
             raise self._error(error) from error
 
@@ -200,31 +306,11 @@ class Output:
         return DataError(f"{'stdout' if self.name == '-' else self.name}: cannot be written ({_reason(error)}).{kept}")
 
 
-class _Uninterrupted:
-    """While entered, one Ctrl-C waits until the end of the block, so that no line is half written."""
-
-    def __enter__(self) -> None:
-        self._pending = False
-        self._previous = signal.signal(signal.SIGINT, self._wait)
-
-    def _wait(self, number: int, frame: FrameType | None) -> None:
-        if self._pending:
-            raise KeyboardInterrupt
-        self._pending = True
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        signal.signal(signal.SIGINT, self._previous)
-        if self._pending and kind is None:
-            raise KeyboardInterrupt
-
-
 def guarded(program: str, action: Callable[[], int]) -> int:
     """Run a command and turn whatever the user can mend into one sentence on stderr.
 
     Returns:
-        the exit code: 0, 2 for an error, 130 after Ctrl-C, 141 when the reader of stdout went away.
+        the exit code: 0, 2 for an error, 130 after Ctrl-C, 143 after SIGTERM, 141 when the reader of stdout went away.
     """
     try:
         return action()
@@ -236,7 +322,7 @@ def guarded(program: str, action: Callable[[], int]) -> int:
     except KeyboardInterrupt as error:
         _silence_stdout()
         print(f"{program}: {str(error) or 'stopped'}.", file=sys.stderr)
-        return 128 + signal.SIGINT
+        return 128 + (signal.SIGTERM if isinstance(error, Terminated) else signal.SIGINT)
     except OSError as error:
         return _fail(program, f"{error.filename}: {_reason(error)}." if error.filename else f"{_reason(error)}.")
 
@@ -263,6 +349,36 @@ def _reason(error: BaseException) -> str:
 
 def _named(input_name: str) -> str:
     return "stdin" if input_name == "-" else input_name
+
+
+def _opened_alone(path: Path) -> IO[bytes]:
+    """A file to read and write, with all that is in it, which no other command has open so.
+
+    Raises:
+        DataError: one has.
+    """
+    while True:
+        file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go however the process ends
+        except BlockingIOError:
+            file.close()
+            raise DataError(f"{path}: another command is writing to it; wait for it to end.") from None
+        except OSError:
+            return file  # some network folders know no locks
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(file.fileno()), os.stat(path)):
+                return file
+        file.close()  # before it was locked, its writer finished and gave it its name
+
+
+def _hash_of(descriptor: int) -> str:
+    """SHA-256 of a file from where it is read next, without moving that place."""
+    digest, place = hashlib.sha256(), os.lseek(descriptor, 0, os.SEEK_CUR)
+    while block := os.pread(descriptor, 1 << 20, place):
+        digest.update(block)
+        place += len(block)
+    return digest.hexdigest()
 
 
 def _waits_for(file: IO[bytes]) -> Callable[[], bool]:

@@ -2,6 +2,7 @@
 
 import argparse
 
+from seq2seq.cli.alignments import add_alignment_options, alignment_settings, check_alignments
 from seq2seq.cli.answers import answer_lines
 from seq2seq.cli.options import add_line_options, add_model_options, add_search_options, given_settings
 
@@ -39,7 +40,7 @@ def epilog() -> str:
     return (
         "--length-normalisation, with alpha = --length-penalty and length in tokens, the end token included:\n"
         f"{formulas}\n\n"
-        "Exit codes: 0 all lines are written; 2 an error, told on stderr; 130 stopped by Ctrl-C."
+        "Exit codes: 0 all lines are written; 2 an error, told on stderr; 130 stopped by Ctrl-C, 143 by SIGTERM."
     )
 
 
@@ -47,15 +48,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_model_options(parser)
     add_line_options(parser)
+    add_alignment_options(parser)
     add_search_options(parser, SETTINGS)
 
 
 def run(arguments: argparse.Namespace, program: str) -> int:
     """Translate; returns the exit code."""
     settings = given_settings(arguments, SETTINGS)
+    check_alignments(arguments)
+    alignments = alignment_settings(arguments) if arguments.alignments else None
     return answer_lines(
         arguments,
         program,
-        lambda model, lines: model.translate_stream(lines, **settings),
+        lambda model, lines, done: model.translate_stream(lines, done=done, alignments=alignments, **settings),
         n_best=arguments.n_best,
+        candidates=lambda model: model.settings(**settings).n_best,
     )

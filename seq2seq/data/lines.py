@@ -38,6 +38,7 @@ class Note(Enum):
     beyond_training = "longer than any line that the model was trained on, scored all the same"
     stretches = "longer than the model's context, scored in overlapping stretches"
     too_long = "longer than the model takes, not scored"
+    too_long_to_align = "longer than the model takes, not aligned"
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,10 +46,7 @@ def cut_text(window: Sequence[Line], tokenizer: Tokenizer, *, max_length: int, f
         notes, ids = line.notes, ids_of.get(index)
         parts = [] if Note.blank in notes else [ids or []]
         if Note.blank not in notes and (ids is None or len(ids) > limit):
-            texts = split_long(
-                line.text, limit=limit, count=lambda texts: [len(ids) for ids in tokenizer.encode_batch(texts)]
-            )
-            parts = tokenizer.encode_batch(texts)
+            parts = [ids for _, ids in _split(line.text, tokenizer, limit=limit)]
             notes = (*notes, Note.split)
             if any(len(part) > limit for part in parts):
                 notes = (*notes, Note.cut)
@@ -60,6 +57,16 @@ def cut_text(window: Sequence[Line], tokenizer: Tokenizer, *, max_length: int, f
             notes = (*notes, Note.blank)  # nothing but what the tokenizer's normalisation removes
         cut.append(([Piece(first + index, number, [*part[:limit], EOS]) for number, part in enumerate(parts)], notes))
     return cut
+
+
+def text_parts(text: str, tokenizer: Tokenizer, *, max_length: int) -> list[str]:
+    """The texts of the pieces that `cut_text` makes of a line."""
+    return [part for part, ids in _split(text, tokenizer, limit=max_length - 1) if ids]
+
+
+def _split(text: str, tokenizer: Tokenizer, *, limit: int) -> list[tuple[str, list[int]]]:
+    texts = split_long(text, limit=limit, count=lambda texts: [len(ids) for ids in tokenizer.encode_batch(texts)])
+    return list(zip(texts, tokenizer.encode_batch(texts), strict=True))
 
 
 def cut_words(window: Sequence[Line], tokenizer: Tokenizer, *, max_length: int, first: int = 0) -> Cut:

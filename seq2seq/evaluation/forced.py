@@ -123,6 +123,7 @@ class ForcedScorer:
         sources: Iterable[Line | str] | None = None,
         *,
         batch_tokens: int | None = None,
+        done: int = 0,
     ) -> Iterator[ForcedScore]:
         """A score for each line, in order, in bounded memory.
 
@@ -130,6 +131,8 @@ class ForcedScorer:
             targets: what is scored; nothing in a line is an error, see data/lines.py.
             sources: what the targets translate, one for each; None for a language model.
             batch_tokens: padded tokens of a batch, of the longer side; None takes the checkpoint's.
+            done: scores that an earlier call gave: these lines are read and left out, and the others are batched as
+                they would have been then, so that the numbers are the same to the last bit.
 
         Raises:
             DecodingError: sources are missing or have no effect; a line needs more memory than there is.
@@ -142,22 +145,26 @@ class ForcedScorer:
         if not self.translates and sources is not None:
             raise DecodingError("This is a language model, so a source has no effect; leave it out.")
         budget = batch_tokens or self.config.decoding.batch_tokens
-        for window in _windows(_pairs(targets, sources)):
-            yield from self._scores(window, budget)
+        for window in _windows(line_pairs(targets, sources)):
+            if done < len(window):
+                yield from self._scores(window, budget, done=done)
+            done = max(0, done - len(window))
 
-    def _scores(self, window: list[tuple[Line | None, Line]], budget: int) -> Iterator[ForcedScore]:
+    def _scores(self, window: list[tuple[Line | None, Line]], budget: int, *, done: int) -> Iterator[ForcedScore]:
         answers = self._encoded(window)
         rows = [row for line, answer in enumerate(answers) for row in self._rows(line, answer)]
         for batch in _batches(rows, budget):
+            if all(row.line < done for row in batch):
+                continue
             for row, log_probs in zip(batch, self._log_probs(batch), strict=True):
                 values = answers[row.line].values
                 values[row.first : row.first + len(log_probs)] = log_probs
-        for (source, target), answer in zip(window, answers, strict=True):
-            done = [value for value in answer.values if value is not None]
+        for (source, target), answer in itertools.islice(zip(window, answers, strict=True), done, None):
+            scored = [value for value in answer.values if value is not None]
             yield ForcedScore(
                 target=target.text,
                 source=None if source is None else source.text,
-                log_prob=None if Note.too_long in answer.notes else math.fsum(done),
+                log_prob=None if Note.too_long in answer.notes else math.fsum(scored),
                 pieces=tuple(self.tokenizers.target.pieces(answer.target)),
                 log_probs=tuple(answer.values),
                 notes=tuple(answer.notes),
@@ -282,7 +289,14 @@ def target_log_probs(features: Tensor, head: Any, targets: Tensor) -> Tensor:
     return torch.cat(found) if found else features.new_zeros(0)
 
 
-def _pairs(targets: Iterable[Line | str], sources: Iterable[Line | str] | None) -> Iterator[tuple[Line | None, Line]]:
+def line_pairs(
+    targets: Iterable[Line | str], sources: Iterable[Line | str] | None
+) -> Iterator[tuple[Line | None, Line]]:
+    """(source, target) of each line; without sources (None, target).
+
+    Raises:
+        DataError: there are more lines on one side than on the other.
+    """
     if sources is None:
         yield from ((None, _line(target)) for target in targets)
         return
