@@ -517,6 +517,10 @@ class TrainingConfig:
             yield "training.patience has no effect without training.early_stopping; name a metric, for example bleu."
 
 
+SOURCE_LENGTHS = ("max_length_ratio", "min_length_ratio", "max_length")
+"""Limits of DecodingConfig for output with a source; a language model has max_new_tokens."""
+
+
 @dataclass(slots=True)
 class DecodingConfig:
     """How translations and text are searched for."""
@@ -534,13 +538,29 @@ class DecodingConfig:
     """Fewest output tokens before the end token."""
     max_length_ratio: float = number(2.0, above=0)
     """Most output tokens: this times the source tokens, plus 10."""
+    min_length_ratio: float = number(0.0, at_least=0)
+    """Fewest output tokens before the end token: this times the source tokens, rounded up; or min_length, if more."""
+    max_length: int = number(0, at_least=0)
+    """Most output tokens, the end token included, where max_length_ratio allows more; 0 leaves it to that."""
     max_new_tokens: int = number(500, at_least=1)
     """Language models: tokens to write."""
+    no_repeat_ngram_size: int = number(0, at_least=0)
+    """No run of this many tokens is written twice (a language model's prompt counts as written); 0 lets it be."""
+    repetition_penalty: float = number(1.0, above=0)
+    """Log-probabilities of tokens written before (a language model's prompt too) are multiplied by this; 1 is off."""
+    suppress_tokens: list[str] = field(default_factory=list)
+    """Pieces of the target's vocabulary that are never written, such as "▁the"; see --suppress-tokens."""
+    suppress_text: list[str] = field(default_factory=list)
+    """Words and phrases that are never written, however they are cut into tokens."""
     temperature: float = number(1.0, above=0)
     top_k: int = number(0, at_least=0)
     """Sample from the k most probable tokens only; 0 from all."""
     top_p: float = number(1.0, above=0, at_most=1)
     """Sample from the smallest set of tokens that holds this probability; 1 from all."""
+    min_p: float = number(0.0, at_least=0, at_most=1)
+    """Sample from tokens of at least this times the probability of the most probable one; 0 from all."""
+    epsilon_cutoff: float = number(0.0, at_least=0, below=1)
+    """Sample from tokens of at least this probability; 0 from all."""
     batch_tokens: int = number(4096, at_least=1)
     """Padded source tokens of a batch times the beams of each."""
     mbr: Utility = Utility.none
@@ -564,10 +584,23 @@ class DecodingConfig:
                 f"decoding.n_best ({self.n_best}) is more than decoding.search={self.search.value} keeps; use beam "
                 f"search with decoding.beam_size of at least {self.n_best}."
             )
+        if self.max_length and self.min_length >= self.max_length:
+            yield (
+                f"decoding.min_length ({self.min_length}) leaves no room for the end token within decoding.max_length "
+                f"({self.max_length}); lower the one or raise the other."
+            )
+        if self.min_length_ratio > self.max_length_ratio:
+            yield (
+                f"decoding.min_length_ratio ({self.min_length_ratio}) is more than decoding.max_length_ratio "
+                f"({self.max_length_ratio}); lower the one or raise the other."
+            )
+        if any(not text.strip() for text in self.suppress_text):
+            yield "decoding.suppress_text holds a blank text, which every output has; leave it out."
         where = f"with decoding.search={self.search.value}"
         yield from self._problems_of_mbr(most)
         if self.search is not Search.sample:
-            yield from without_effect(self, "decoding.", ["temperature", "top_k", "top_p"], where)
+            filters = ["temperature", "top_k", "top_p", "min_p", "epsilon_cutoff"]
+            yield from without_effect(self, "decoding.", filters, where)
         if self.search is not Search.beam:
             yield from without_effect(self, "decoding.", ["beam_size", "patience"], where)
         lengths = ["length_penalty", "length_normalisation"]
@@ -678,7 +711,7 @@ class Config:
         if self.task is Task.language_modelling:
             names = ["target_language", "target_field", "max_length", "max_length_ratio"]
             yield from without_effect(self.data, "data.", names, where)
-            yield from without_effect(self.decoding, "decoding.", ["max_length_ratio", "mbr", "mbr_candidates"], where)
+            yield from without_effect(self.decoding, "decoding.", [*SOURCE_LENGTHS, "mbr", "mbr_candidates"], where)
             if self.data.valid is not None:
                 yield from without_effect(self.data, "data.", ["valid_fraction"], "beside data.valid")
             tokens = self.training.batch_tokens

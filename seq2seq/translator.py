@@ -27,10 +27,14 @@ from seq2seq.data.collate import padded
 from seq2seq.data.detokenizer import Detokenizer
 from seq2seq.data.lines import Line, Note, one_line, rejoined
 from seq2seq.data.pieces import Piece, cut_text, cut_words
+from seq2seq.data.surfaces import surfaces
 from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK, Tokenizers
 from seq2seq.decoding import Hypothesis, SearchResult, generate, search
+from seq2seq.decoding.lengths import FewestTokens, fewest_tokens, most_tokens
+from seq2seq.decoding.rules import Rule
 from seq2seq.decoding.settings import decoding_settings
 from seq2seq.decoding.speculative import Draft, speculate
+from seq2seq.decoding.suppression import Phrases, SuppressedText, token_ids
 from seq2seq.device import resolve_device, resolve_precision
 from seq2seq.errors import ConfigError, DecodingError
 from seq2seq.evaluation.alignment import TOGETHER, Aligner, AlignmentSettings, Link, aligned, aligned_pairs
@@ -93,6 +97,7 @@ class Translator:
         weight = next(model.parameters())
         self._device: torch.device = weight.device
         self._exact = weight.dtype in (torch.float32, torch.float64)
+        self._phrases: dict[tuple[str, ...], Phrases] = {}
 
     @property
     def exact(self) -> bool:
@@ -149,6 +154,7 @@ class Translator:
         """
         self._check_task(Task.translation)
         settings = self.settings(decoding, **changes)
+        self._forbidden(settings)  # says now what is no token
         seed = DEFAULT_SEED if changes.get("seed") is None else changes["seed"]
 
         def solve(pieces: Sequence[Piece]) -> tuple[list[list[Hypothesis]], list[float]]:
@@ -334,7 +340,7 @@ class Translator:
             raise DecodingError("This model goes on with a text but cannot begin one; give it a prompt.")
         # Where tokens cannot end in a space, the next word brings the one that the prompt ends in.
         doubled = prompt.endswith(" ") and not tokenizer.normalise(prompt).endswith(" ")
-        forbidden = FORBIDDEN if of_lines else (*FORBIDDEN, EOS)
+        forbidden = (*self._forbidden(settings), *([] if of_lines else [EOS]))
         seed = DEFAULT_SEED if changes.get("seed") is None else changes["seed"]
         return self._generate(
             tokens, settings, forbidden=forbidden, seed=(seed, sample), skip_space=doubled, draft=draft
@@ -352,6 +358,7 @@ class Translator:
     ) -> Iterator[str]:
         context = self.config.model.max_length
         detokenizer = Detokenizer(self.tokenizers.target, tokens)
+        past = [token for token in tokens if token != EOS]  # the whole text, also what the context has left behind
         written = 0
         for stretch in itertools.count():
             if len(tokens) > context:
@@ -369,10 +376,12 @@ class Translator:
                 new_tokens = speculate(self.model, tokens, draft=draft, exact=self._exact, device=self._device, **how)
             else:
                 prompt = torch.tensor([tokens], device=self._device)
-                new_tokens = generate(self.model, self.model.start(1), prompt, **how)
+                rules = self._rules(settings, limits=[settings.max_new_tokens - written], past=past)
+                new_tokens = generate(self.model, self.model.start(1), prompt, past=tuple(past), rules=rules, **how)
             before = written
             for token in new_tokens:
                 tokens.append(token)
+                past.append(token)
                 written += 1
                 if piece := detokenizer.push(token):
                     yield piece.removeprefix(" ") if skip_space else piece
@@ -410,16 +419,20 @@ class Translator:
         self, pieces: Sequence[Piece], settings: DecodingConfig, *, seed: int
     ) -> tuple[list[list[Hypothesis]], list[float]]:
         source, source_mask = self._source(pieces)
-        most = [int(settings.max_length_ratio * (len(piece.ids) - 1)) + 10 for piece in pieces]
+        most = [most_tokens(settings, len(piece.ids) - 1) for piece in pieces]
         if self.config.model.positions is Positions.learned:
             most = [min(length, self.config.model.max_length) for length in most]
+        fewest = []
+        if settings.min_length_ratio:
+            fewest.append(FewestTokens([fewest_tokens(settings, len(piece.ids) - 1) for piece in pieces], eos_id=EOS))
         result = search(
             self.model,
             self.model.start(source, source_mask=source_mask),
             torch.full((len(pieces), 1), BOS, device=self._device),
             config=settings,
             eos_id=EOS,
-            forbidden_ids=FORBIDDEN,
+            forbidden_ids=self._forbidden(settings),
+            rules=[*fewest, *self._rules(settings, limits=most)],
             max_length=most,
             seed=seed,
             row_seeds=[_mixed(piece.line, piece.part) for piece in pieces],
@@ -438,6 +451,19 @@ class Translator:
             found.hypotheses.append([dataclasses.replace(hypotheses[index], score=mean) for index, mean in best])
             found.margins.append(min(margin, lead))
         return found
+
+    def _forbidden(self, settings: DecodingConfig) -> tuple[int, ...]:
+        return (*FORBIDDEN, *token_ids(settings.suppress_tokens, self.tokenizers.target))
+
+    def _rules(self, settings: DecodingConfig, *, limits: Sequence[int], past: Sequence[int] = ()) -> list[Rule]:
+        """Those of settings that need the tokenizer; arguments as for SuppressedText."""
+        if not settings.suppress_text:
+            return []
+        texts, target = tuple(settings.suppress_text), self.tokenizers.target
+        if texts not in self._phrases:  # kept: it learns from each batch what follows from which end of text
+            phrases = {*texts, *(normal for text in texts if (normal := target.normalise(text)).strip())}
+            self._phrases[texts] = Phrases(phrases, surfaces=surfaces(target), eos_id=EOS)
+        return [SuppressedText(self._phrases[texts], limits=limits, past=past)]
 
     @torch.no_grad()
     def _label(self, pieces: Sequence[Piece]) -> tuple[list[Tensor], list[float]]:

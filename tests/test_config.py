@@ -310,6 +310,10 @@ def test_every_number_declares_its_range() -> None:
         ({**LANGUAGE_MODEL, "data.max_length": 99}, "data.max_length=99 has no effect with task=language_modelling"),
         ({**LANGUAGE_MODEL, "training.valid_lines": 9}, "training.valid_lines=9 has no effect with task=language_mod"),
         (
+            {**LANGUAGE_MODEL, "decoding.max_length": 30},
+            "decoding.max_length=30 has no effect with task=la",
+        ),
+        (
             {**LANGUAGE_MODEL, "decoding.max_length_ratio": 3.0},
             "decoding.max_length_ratio=3.0 has no effect with task=la",
         ),

@@ -179,6 +179,20 @@ def test_the_length_limit(translator: Translator) -> None:
         assert max(candidate.tokens for candidate in answer.candidates) <= 5 + 10
 
 
+def test_lengths_by_the_source_and_whatever_it_is(translator: Translator) -> None:
+    lines = ["the dog and the fox", "a", "lazy brown dog"]
+    source_lengths = [len(piece.ids) - 1 for piece in pieces_of(translator, lines)]
+    for search in ("greedy", "beam", "sample"):
+        for answer, length in zip(
+            translator.translate_stream(lines, search=search, min_length_ratio=1.0, max_length=12),
+            source_lengths,
+            strict=True,
+        ):
+            assert min(length, 12) <= answer.candidates[0].tokens <= 12
+        short = translator.translate_stream(lines, search=search, max_length=1)
+        assert [answer.candidates[0].tokens for answer in short] == [1, 1, 1]
+
+
 def pieces_of(translator: Translator, lines: list[str]) -> list[Piece]:
     cut = cut_text([Line(line) for line in lines], translator.tokenizers.source, max_length=24)
     return [piece for pieces, _ in cut for piece in pieces]

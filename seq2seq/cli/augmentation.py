@@ -25,9 +25,15 @@ SETTINGS = [
     "length_penalty",
     "min_length",
     "max_length_ratio",
+    "min_length_ratio",
+    "max_length",
+    "no_repeat_ngram_size",
+    "repetition_penalty",
     "temperature",
     "top_k",
     "top_p",
+    "min_p",
+    "epsilon_cutoff",
     "batch_tokens",
 ]
 """Search settings of both commands."""

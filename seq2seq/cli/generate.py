@@ -21,7 +21,21 @@ last half of it is read again and the text goes on from there. Beam search write
 checks in one step: with --search greedy exactly the text that comes without it (in float32), with --search sample
 another text of the same distribution, faster where the small model is fast and often right."""
 
-SETTINGS = ["max_new_tokens", "search", "temperature", "top_k", "top_p", "beam_size", "min_length"]
+SETTINGS = [
+    "max_new_tokens",
+    "search",
+    "temperature",
+    "top_k",
+    "top_p",
+    "min_p",
+    "epsilon_cutoff",
+    "beam_size",
+    "min_length",
+    "no_repeat_ngram_size",
+    "repetition_penalty",
+    "suppress_tokens",
+    "suppress_text",
+]
 SEPARATOR = "---"
 
 

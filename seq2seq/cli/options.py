@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import functools
+import typing
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -129,13 +130,28 @@ SEARCH_HELP = {
     "patience": "a line is done when this times beam-size hypotheses have ended; 0: when no other can win",
     "min_length": "fewest tokens of an output",
     "max_length_ratio": "most tokens of an output: this times the tokens of the source, plus 10",
+    "min_length_ratio": "fewest tokens of an output: this times the tokens of the source, rounded up; of this and "
+    "--min-length the larger number counts",
+    "max_length": "most tokens of an output, the end token included; of this and --max-length-ratio the smaller number "
+    "counts, before any fewest; 0: no limit of its own",
     "max_new_tokens": "tokens to write at most",
+    "no_repeat_ngram_size": "no run of this many tokens is written twice, a prompt's included; 0: any may be",
+    "repetition_penalty": "log-probabilities of tokens written before, a prompt's included, are multiplied by this in "
+    "every search (Keskar et al. 2019); above 1 against repetition, 1: off",
+    "suppress_tokens": "pieces of the vocabulary that are never written, as they are there: with the mark of "
+    "SentencePiece for a space, ▁the, and bytes as <0x0A>",
+    "suppress_text": "words and phrases that are never written, in whatever pieces: as whole words (ass forbids "
+    "neither class nor asset), with case counting",
     "temperature": "of sampling: below 1 favours probable tokens, above 1 evens them out",
     "top_k": "sample from this many most probable tokens; 0: from all",
     "top_p": "sample from the smallest set of tokens that holds this probability; 1: from all",
     "mbr": "minimum Bayes risk: take the candidate that is most like all candidates by sentence chrF or BLEU, which is "
     "then its score; candidates are samples (--search sample) or what beam search finds",
     "mbr_candidates": "how many candidates; 0: 32 samples, or the whole beam",
+    "min_p": "sample from tokens with at least this times the probability of the most probable one (Nguyen et al. "
+    "2024); 0: from all",
+    "epsilon_cutoff": "sample from tokens of at least this probability (Hewitt et al. 2022), and the most probable one "
+    "in any case; 0: from all. Filters come one after another: temperature, top-k, top-p, min-p, epsilon-cutoff",
     "batch_tokens": "padded source tokens of a batch times the hypotheses of each line; changes speed and memory only",
 }
 
@@ -159,14 +175,19 @@ def add_search_options(parser: argparse.ArgumentParser, names: list[str]) -> Non
         default = getattr(defaults, name)
         group.add_argument(
             "--" + name.replace("_", "-"),
-            type=None if choices else kinds[name],  # type: ignore[arg-type]
-            choices=choices,
-            metavar=None if choices else "N" if kinds[name] is int else "X",
-            help=f"{SEARCH_HELP[name]} (default: {default.value if choices else default})",
+            **_shape(kinds[name]) if not choices else {"choices": choices},
+            help=f"{SEARCH_HELP[name]} (default: {default.value if choices else default or 'none'})",
         )
     group.add_argument(
         "--seed", type=int, metavar="N", help="of sampling; the same seed gives the same output (default: 1)"
     )
+
+
+def _shape(kind: Any) -> dict[str, Any]:
+    """How argparse reads a field of that type."""
+    if typing.get_origin(kind) is list:
+        return {"nargs": "+", "metavar": "TEXT"}
+    return {"type": kind, "metavar": "N" if kind is int else "X"}
 
 
 def given_settings(arguments: argparse.Namespace, names: list[str]) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from seq2seq.decoding.beam import beam_search
 from seq2seq.decoding.decodable import Decodable, DecodingState, Hypothesis, SearchResult, StateT
 from seq2seq.decoding.greedy import greedy_search, likeliest
 from seq2seq.decoding.length_penalty import FORMULAS
+from seq2seq.decoding.repetition import NoRepeatNgram, RepetitionPenalty
+from seq2seq.decoding.rules import Rule
 from seq2seq.decoding.sample import drawer, on_device, sample_search, uniform_numbers
 from seq2seq.decoding.single import Choose, written_tokens
 
@@ -22,6 +24,7 @@ __all__ = [
     "Decodable",
     "DecodingState",
     "Hypothesis",
+    "Rule",
     "SearchResult",
     "beam_search",
     "generate",
@@ -30,10 +33,13 @@ __all__ = [
     "search",
 ]
 
+FILTERS = ("temperature", "top_k", "top_p", "min_p", "epsilon_cutoff")
+"""Settings of DecodingConfig that say what is sampled from."""
+
 SEARCHES: dict[Search, tuple[Callable[..., SearchResult], tuple[str, ...]]] = {
     Search.greedy: (greedy_search, ()),
     Search.beam: (beam_search, ("beam_size", "n_best", "patience")),
-    Search.sample: (sample_search, ("n_best", "temperature", "top_k", "top_p")),
+    Search.sample: (sample_search, ("n_best", *FILTERS)),
 }
 """Each search, and the settings of DecodingConfig that are its own."""
 
@@ -49,6 +55,8 @@ def search(
     max_length: int | Sequence[int] | Tensor,
     seed: int = 0,
     row_seeds: Sequence[int] | None = None,
+    past: Sequence[int] = (),
+    rules: Sequence[Rule] = (),
 ) -> SearchResult:
     """Search as a configuration asks.
 
@@ -64,6 +72,8 @@ def search(
         seed: of sampling, 0 or more.
         row_seeds: of each row, 0 or more (say, its line number), so that its draw is its own whatever rows are beside
             it; None numbers the rows.
+        past: ids that the configuration's rules on repetition count as written before every row.
+        rules: what tokens a hypothesis may write next, by what it has written; they come after the configuration's.
 
     Returns:
         for each row its hypotheses, best first, and its margin; with config.mbr all candidates (samples as drawn).
@@ -88,8 +98,17 @@ def search(
         min_length=config.min_length,
         length_normalisation=config.length_normalisation,
         length_penalty=config.length_penalty,
+        rules=[*_rules(config, past), *rules],
         **settings,
     )
+
+
+def _rules(config: DecodingConfig, past: Sequence[int]) -> Iterator[Rule]:
+    """Those that a configuration asks for."""
+    if config.repetition_penalty != 1:
+        yield RepetitionPenalty(config.repetition_penalty, past=past)
+    if config.no_repeat_ngram_size:
+        yield NoRepeatNgram(config.no_repeat_ngram_size, past=past)
 
 
 def generate(
@@ -102,6 +121,8 @@ def generate(
     forbidden_ids: Sequence[int] = (),
     max_length: int,
     seed: int = 0,
+    past: Sequence[int] = (),
+    rules: Sequence[Rule] = (),
 ) -> Iterator[int]:
     """Write on from a prompt; the tokens are those of `search` with the same arguments, without the end token.
 
@@ -117,6 +138,8 @@ def generate(
         forbidden_ids: see search.
         max_length: most new tokens; that prompt and new tokens fit the model is the caller's to see to.
         seed: see search.
+        past: see search; the prompt is not in it by itself.
+        rules: see search.
 
     Raises:
         ValueError: prompt has not exactly one row, or an argument out of range.
@@ -133,13 +156,15 @@ def generate(
             eos_id=eos_id,
             forbidden_ids=forbidden_ids,
             max_length=max_length,
+            past=past,
+            rules=rules,
         )
         yield from found.hypotheses[0][0].tokens
         return
     choose: Choose = likeliest
     if config.search is Search.sample:
         chance = on_device(uniform_numbers([0], seed=seed, draws=1, limits=[max_length]), prompt.device)
-        choose = drawer(chance, temperature=config.temperature, top_k=config.top_k, top_p=config.top_p)
+        choose = drawer(chance, **{name: getattr(config, name) for name in FILTERS})
     for tokens in written_tokens(
         model,
         state,
@@ -149,6 +174,7 @@ def generate(
         forbidden_ids=forbidden_ids,
         max_length=max_length,
         min_length=config.min_length,
+        rules=[*_rules(config, past), *rules],
     ):
         token = int(tokens[0])
         if token != eos_id:

@@ -16,6 +16,7 @@ from seq2seq.decoding.decodable import NO_OUTPUT, Decodable, Hypothesis, SearchR
 from seq2seq.decoding.greedy import greedy_search
 from seq2seq.decoding.length_penalty import penalty_table, row_limits
 from seq2seq.decoding.logits import NEVER, best_continuations, log_probabilities, precise
+from seq2seq.decoding.rules import Rule, obeyed, stretch
 from seq2seq.errors import DecodingError
 
 
@@ -34,6 +35,7 @@ def beam_search(
     beam_size: int = 5,
     n_best: int = 1,
     patience: float = 0.0,
+    rules: Sequence[Rule] = (),
 ) -> SearchResult:
     """Follow the beam_size most probable live hypotheses of every sentence.
 
@@ -68,6 +70,7 @@ def beam_search(
         n_best: finished ones kept; at most beam_size.
         patience: times beam_size are the finished ones after which a sentence is done; 0 = however many, until no live
             one can win.
+        rules: what tokens a hypothesis may write next, by what it has written; all decisions go by what they give.
 
     Returns:
         for each row up to n_best different hypotheses (fewer only when fewer exist).
@@ -91,6 +94,7 @@ def beam_search(
             min_length=min_length,
             length_normalisation=length_normalisation,
             length_penalty=length_penalty,
+            rules=rules,
         )
     device = prompt.device
     limits = np.array(row_limits(max_length, prompt.shape[0]), dtype=np.int64)
@@ -109,12 +113,19 @@ def beam_search(
     to_beat = torch.full_like(last_penalty, NEVER)  # the worst score kept, once there are n_best
     ended = torch.zeros(len(limits), dtype=torch.int64, device=device)  # hypotheses that have finished
     enough = max(n_best, math.ceil(patience * beam_size)) if patience else math.inf
-    tokens = prompt
+    tokens, written, own = prompt, prompt[:, :0], scores  # own: scores without rules
     for length in range(1, longest + 1):
         logits = model.step(tokens, state)
         log_probs = log_probabilities(logits, forbidden=forbidden_at_first if length <= min_length else forbidden)
+        if rules:
+            sentences = torch.from_numpy(active.repeat(scores.shape[1])).to(device)
+            plain, log_probs = log_probs, obeyed(log_probs, rules, written, sentences)
         # Twice the beam, because up to beam_size of them end; and one, to see by how much it missed its place.
         values, parents, words = best_continuations(log_probs.view(*scores.shape, -1), scores, 2 * beam_size + 1)
+        own_values = values
+        if rules:
+            of_beams = plain.view(*scores.shape, -1)
+            own_values = own.gather(1, parents) + of_beams[torch.arange(len(scores)).unsqueeze(1), parents, words]
         ends = (words == eos_id) & (values > NEVER)
         live_values, places = values.masked_fill(ends, NEVER).topk(beam_size + 1, dim=1)
         live = places[:, :beam_size]
@@ -127,7 +138,8 @@ def beam_search(
             closing[cut], margins[cut] = values[cut] > NEVER, math.inf
         if closing.any():
             rows = closing.nonzero()[:, 0].tolist()
-            for row, *candidate in zip(rows, *(x[closing].tolist() for x in (values, parents, words)), strict=True):
+            columns = (values, own_values, parents, words)
+            for row, *candidate in zip(rows, *(x[closing].tolist() for x in columns), strict=True):
                 finished[active[row]].add(_Candidate(*candidate), length)
             to_beat = scores.new_tensor([finished[sentence].to_beat for sentence in active])
             ended += closing.sum(dim=1)
@@ -149,10 +161,14 @@ def beam_search(
             )
         if not len(active):
             break
-        state.select((going_on.unsqueeze(1) * scores.shape[1] + parents).flatten())
+        origins = (going_on.unsqueeze(1) * scores.shape[1] + parents).flatten()
+        state.select(origins)
         scores, tokens = live_values[:, :beam_size], words.view(-1, 1)
+        if rules:
+            written = torch.cat([written[origins], tokens], dim=1)
+            own = own_values.gather(1, live)[going_on]
 
-    return trail.result(finished, eos_id)
+    return trail.result(finished, eos_id, stretch=stretch(rules))
 
 
 def _margins(values: Tensor, ends: Tensor, live_values: Tensor) -> Tensor:
@@ -175,7 +191,10 @@ def _margins(values: Tensor, ends: Tensor, live_values: Tensor) -> Tensor:
 
 
 class _Candidate(NamedTuple):
+    value: float
+    """What it is ranked by: its log-probability under the rules."""
     log_prob: float
+    """The model's own."""
     parent: int
     """The beam it goes on from, of those alive before this step."""
     token: int
@@ -201,7 +220,7 @@ class _Finished:
 
     def add(self, candidate: _Candidate, length: int) -> None:
         """Keep a hypothesis that ended at this length, if it is among the best."""
-        entry = (candidate.log_prob / self.penalties[length], length, candidate)
+        entry = (candidate.value / self.penalties[length], length, candidate)
         bisect.insort(self.best, entry, key=lambda entry: -entry[0])
         if len(self.best) > self.n_best:
             lost = self.best.pop()
@@ -231,8 +250,8 @@ class _Trail:
         """Note a step of these sentences: parents and words (sentences, beams), margins (sentences,)."""
         self.steps.append((sentences, parents, words, margins))
 
-    def result(self, finished: list[_Finished], eos_id: int) -> SearchResult:
-        """Read the tokens of finished hypotheses."""
+    def result(self, finished: list[_Finished], eos_id: int, *, stretch: float) -> SearchResult:
+        """Read the tokens of finished hypotheses; stretch is that of the rules."""
         if not finished:
             return SearchResult([], [])
         shape = (len(self.steps), len(finished), self.steps[0][1].shape[1])
@@ -255,4 +274,4 @@ class _Trail:
         if not all(pool.best for pool in finished):
             raise DecodingError(NO_OUTPUT)
         hypotheses = [[hypothesis(sentence, *entry) for entry in pool.best] for sentence, pool in enumerate(finished)]
-        return SearchResult(hypotheses, margins.tolist())
+        return SearchResult(hypotheses, (margins / stretch).tolist())

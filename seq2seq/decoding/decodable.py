@@ -18,7 +18,7 @@ class DecodingState(Protocol):
 
 
 NO_OUTPUT = (
-    "No token has a probability above 0: every one is forbidden, the model's weights are damaged, or its numbers "
+    "No token has a probability above 0: settings forbid every one, the model's weights are damaged, or its numbers "
     "overflowed; in the last case precision=float32 helps."
 )
 
@@ -48,11 +48,11 @@ class Hypothesis:
     tokens: tuple[int, ...]
     """Ids after the prompt, without the end token."""
     score: float
-    """log_prob divided by the length penalty; what hypotheses of one sentence are ranked by."""
+    """log_prob (under rules: what they make of it) over the length penalty; hypotheses are ranked by it."""
     log_prob: float
     """Natural logarithm of the model's probability of tokens, and of the end token if finished."""
     finished: bool
-    """True when closed by the end token, False when cut at max_length."""
+    """True when closed by the end token, False when cut: at max_length, or where rules allowed no token."""
 
 
 @dataclass(frozen=True, slots=True)

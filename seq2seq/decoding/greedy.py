@@ -7,6 +7,7 @@ from torch import Tensor
 from seq2seq.config import LengthNormalisation
 from seq2seq.decoding.decodable import Decodable, SearchResult, StateT
 from seq2seq.decoding.logits import NEVER
+from seq2seq.decoding.rules import Rule
 from seq2seq.decoding.single import run, written_tokens
 
 
@@ -28,6 +29,7 @@ def greedy_search(
     min_length: int = 0,
     length_normalisation: LengthNormalisation = LengthNormalisation.average,
     length_penalty: float = 1.0,
+    rules: Sequence[Rule] = (),
 ) -> SearchResult:
     """Write the most probable token at every step.
 
@@ -46,5 +48,6 @@ def greedy_search(
             min_length=min_length,
             length_normalisation=length_normalisation,
             length_penalty=length_penalty,
+            rules=rules,
         )
     )

@@ -88,6 +88,44 @@ def keep_top_p(logits: Tensor, p: float) -> Tensor:
     return logits.masked_fill(torch.empty_like(drop).scatter_(1, order, drop), NEVER)
 
 
+def keep_min_p(logits: Tensor, p: float) -> Tensor:
+    """Strike out tokens with less than p times the probability of the most probable one (Nguyen et al. 2024).
+
+    Args:
+        logits: (rows, vocab)
+        p: from 0 to 1; 0 keeps all.
+
+    Raises:
+        ValueError: p is out of range.
+    """
+    if not 0 <= p <= 1:
+        raise ValueError(f"min_p ({p}) must be from 0 to 1")
+    if p == 0:
+        return logits
+    return logits.masked_fill(logits < logits.amax(dim=1, keepdim=True) + math.log(p), NEVER)
+
+
+def keep_above_epsilon(logits: Tensor, epsilon: float) -> Tensor:
+    """Strike out tokens of a probability below epsilon, but never the most probable (Hewitt et al. 2022).
+
+    Probability is that among the tokens which filters before left, as in Hugging Face.
+
+    Args:
+        logits: (rows, vocab)
+        epsilon: from 0 to below 1; 0 keeps all.
+
+    Raises:
+        ValueError: epsilon is out of range.
+    """
+    if not 0 <= epsilon < 1:
+        raise ValueError(f"epsilon_cutoff ({epsilon}) must be 0 or more and below 1")
+    if epsilon == 0:
+        return logits
+    log_probs = logits.log_softmax(dim=1, dtype=precise(logits.device))
+    rare = (log_probs < math.log(epsilon)) & (logits < logits.amax(dim=1, keepdim=True))
+    return logits.masked_fill(rare, NEVER)
+
+
 def best_continuations(log_probs: Tensor, scores: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
     """The most probable ways to go on from any beam of a sentence.
 

@@ -10,7 +10,8 @@ from torch import Tensor
 from seq2seq.config import LengthNormalisation
 from seq2seq.decoding.decodable import Decodable, SearchResult, StateT
 from seq2seq.decoding.length_penalty import row_limits
-from seq2seq.decoding.logits import NEVER, keep_top_k, keep_top_p, precise, temper
+from seq2seq.decoding.logits import NEVER, keep_above_epsilon, keep_min_p, keep_top_k, keep_top_p, precise, temper
+from seq2seq.decoding.rules import Rule, stretch
 from seq2seq.decoding.single import Choose, run, written_tokens
 
 
@@ -29,15 +30,19 @@ def sample_search(
     temperature: float = 1.0,
     top_k: int = 0,
     top_p: float = 1.0,
+    min_p: float = 0.0,
+    epsilon_cutoff: float = 0.0,
     seed: int = 0,
     row_seeds: Sequence[int] | None = None,
     ranked: bool = True,
+    rules: Sequence[Rule] = (),
 ) -> SearchResult:
     """Draw outputs by their probability.
 
     A row's output depends on its own input, `seed` and its row seed only, not on the other rows or their number. Its
-    log_prob and score are the model's own, before temperature, top_k and top_p. Arguments not named here, and errors,
-    as for `single.written_tokens`.
+    log_prob is the model's own; rules change its score, but what follows here does not: temperature, top_k, top_p,
+    min_p and epsilon_cutoff, applied in this order (that of Hugging Face, and with the same result). Arguments not
+    named here, and errors, as for `single.written_tokens`.
 
     Args:
         model: what predicts.
@@ -53,9 +58,12 @@ def sample_search(
         temperature: above 0; below 1 favours probable tokens more.
         top_k: draw from this many most probable tokens; 0 from all.
         top_p: then from the smallest set of most probable tokens that holds this probability; 1 from all.
+        min_p: then from those with at least this times the probability of the most probable one; 0 from all.
+        epsilon_cutoff: then from those with at least this probability among the rest; 0 from all.
         seed: of the run, 0 or more.
         row_seeds: of each row, 0 or more (say, its line number); None numbers the rows.
         ranked: best score first; else in the order drawn, and the margin knows of no ranking.
+        rules: what tokens a row may write next, by what it has written.
     """
     if n_best < 1:
         raise ValueError(f"n_best ({n_best}) must be at least 1")
@@ -71,16 +79,34 @@ def sample_search(
             model,
             state,
             prompt,
-            choose=drawer(on_device(chance, prompt.device), temperature=temperature, top_k=top_k, top_p=top_p),
+            choose=drawer(
+                on_device(chance, prompt.device),
+                temperature=temperature,
+                top_k=top_k,
+                top_p=top_p,
+                min_p=min_p,
+                epsilon_cutoff=epsilon_cutoff,
+            ),
             eos_id=eos_id,
             forbidden_ids=forbidden_ids,
             max_length=[limit for limit in limits for _ in range(n_best)],
             min_length=min_length,
             length_normalisation=length_normalisation,
             length_penalty=length_penalty,
+            rules=[_OfDraws(rule, n_best) for rule in rules],
         )
     )
-    return drawn if n_best == 1 else _together(drawn, n_best, ranked=ranked)
+    return drawn if n_best == 1 else _together(drawn, n_best, ranked=ranked, stretch=stretch(rules))
+
+
+class _OfDraws:
+    """A rule of sentences, for rows that are draws, n_best of each."""
+
+    def __init__(self, rule: Rule, n_best: int) -> None:
+        self.rule, self.n_best, self.stretch = rule, n_best, rule.stretch
+
+    def __call__(self, log_probs: Tensor, written: Tensor, sentences: Tensor) -> Tensor:
+        return self.rule(log_probs, written, sentences // self.n_best)
 
 
 def on_device(chance: Tensor, device: torch.device) -> Tensor:
@@ -110,7 +136,15 @@ def uniform_numbers(row_seeds: Sequence[int], *, seed: int, draws: int, limits: 
     return torch.from_numpy(numbers.reshape(len(limits) * draws, -1).clip(min=2.0**-54))
 
 
-def drawer(chance: Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: float = 1.0) -> Choose:
+def drawer(
+    chance: Tensor,
+    *,
+    temperature: float = 1.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    epsilon_cutoff: float = 0.0,
+) -> Choose:
     """How a row chooses by chance (rows, longest), for `single.written_tokens`.
 
     A token owns a stretch of (0, 1) as long as its probability, in order of ids; the one hit by chance is drawn. The
@@ -121,7 +155,9 @@ def drawer(chance: Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: f
     def draw(log_probs: Tensor, rows: Tensor, length: int) -> tuple[Tensor, Tensor]:
         tempered = temper(log_probs, temperature)
         among = keep_top_k(tempered, top_k)
-        allowed = keep_top_p(among, top_p)
+        nucleus = keep_top_p(among, top_p)
+        likely = keep_min_p(nucleus, min_p)
+        allowed = keep_above_epsilon(likely, epsilon_cutoff)
         probs = allowed.softmax(dim=1, dtype=precise(log_probs.device))
         ends = probs.cumsum(dim=1)
         ends = ends / ends[:, -1:]
@@ -134,7 +170,11 @@ def drawer(chance: Tensor, *, temperature: float = 1.0, top_k: int = 0, top_p: f
         distance = torch.minimum(hit.logit() - start.logit(), ends.gather(1, tokens).logit() - hit.logit())
         margin = torch.minimum(distance.squeeze(1), _cut_margin(tempered, allowed))
         if top_p < 1:
-            margin = torch.minimum(margin, _nucleus_margin(among, allowed, top_p))
+            margin = torch.minimum(margin, _nucleus_margin(among, nucleus, top_p))
+        if min_p:
+            margin = torch.minimum(margin, _threshold_margin(nucleus - nucleus.amax(dim=1, keepdim=True), min_p))
+        if epsilon_cutoff:
+            margin = torch.minimum(margin, _threshold_margin(likely.log_softmax(dim=1), epsilon_cutoff))
         return tokens.squeeze(1), margin * temperature
 
     return draw
@@ -147,6 +187,17 @@ def _cut_margin(before: Tensor, after: Tensor) -> Tensor:
     return least - before.masked_fill(kept, NEVER).amax(dim=1)
 
 
+def _threshold_margin(relative: Tensor, least: float) -> Tensor:
+    """How far in nats the tokens are from a threshold; the most probable one is kept whatever it is.
+
+    Args:
+        relative: logarithms of what is compared with it, (rows, vocab)
+        least: the threshold.
+    """
+    distances = (relative - math.log(least)).abs()
+    return distances.scatter(1, relative.argmax(dim=1, keepdim=True), math.inf).amin(dim=1)
+
+
 def _nucleus_margin(before: Tensor, after: Tensor, top_p: float) -> Tensor:
     """How far, in log-odds, the tokens kept are above top_p together, and below it without the least of them."""
     probs = before.softmax(dim=1, dtype=precise(before.device))
@@ -157,15 +208,16 @@ def _nucleus_margin(before: Tensor, after: Tensor, top_p: float) -> Tensor:
     return torch.minimum(held.clamp(max=1).logit() - wanted, wanted - less.clamp(min=0).logit())
 
 
-def _together(drawn: SearchResult, n_best: int, *, ranked: bool) -> SearchResult:
-    """Put the draws of each row together, best score first where they are ranked."""
+def _together(drawn: SearchResult, n_best: int, *, ranked: bool, stretch: float) -> SearchResult:
+    """Put the draws of each row together, best score first where they are ranked; stretch is that of the rules."""
     result = SearchResult([], [])
     for start in range(0, len(drawn.hypotheses), n_best):
         draws = [hypotheses[0] for hypotheses in drawn.hypotheses[start : start + n_best]]
         if ranked:
             draws.sort(key=lambda hypothesis: -hypothesis.score)
         # Alike draws need no order. A score moves by no more than its log-probability: penalties are at least 1.
-        leads = [a.score - b.score for a, b in zip(draws, draws[1:], strict=False) if ranked and a.tokens != b.tokens]
+        rivals = [(a, b) for a, b in zip(draws, draws[1:], strict=False) if ranked and a.tokens != b.tokens]
+        leads = [(a.score - b.score) / stretch for a, b in rivals]
         result.hypotheses.append(draws)
         result.margins.append(min(leads + drawn.margins[start : start + n_best]))
     return result

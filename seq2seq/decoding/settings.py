@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from seq2seq.config import DecodingConfig, LengthNormalisation, Search, Task, Utility
+from seq2seq.config import SOURCE_LENGTHS, DecodingConfig, LengthNormalisation, Search, Task, Utility
 from seq2seq.errors import DecodingError, nearest
 
 NEEDS: dict[str, tuple[Search, ...]] = {
@@ -18,6 +18,8 @@ NEEDS: dict[str, tuple[Search, ...]] = {
     "temperature": (Search.sample,),
     "top_k": (Search.sample,),
     "top_p": (Search.sample,),
+    "min_p": (Search.sample,),
+    "epsilon_cutoff": (Search.sample,),
     "seed": (Search.sample,),
     "mbr": (Search.beam, Search.sample),
     "mbr_candidates": (Search.beam, Search.sample),
@@ -25,7 +27,7 @@ NEEDS: dict[str, tuple[Search, ...]] = {
 """Searches in which a setting has an effect; a setting that is not here has one in all."""
 
 OF_TASK: dict[Task, frozenset[str]] = {
-    Task.translation: frozenset({"max_length_ratio", "batch_tokens", "n_best", "mbr", "mbr_candidates"}),
+    Task.translation: frozenset({*SOURCE_LENGTHS, "batch_tokens", "n_best", "mbr", "mbr_candidates"}),
     Task.language_modelling: frozenset({"max_new_tokens"}),
 }
 """Settings that only one task reads."""
@@ -110,6 +112,8 @@ def _typed(name: str, value: Any, kind: Any) -> Any:
         except ValueError:
             choices = ", ".join(str(choice.value) for choice in kind)
             raise DecodingError(f"{name} ({value}) must be one of {choices}.") from None
+    if kind == list[str] and not (isinstance(value, list | tuple) and all(isinstance(text, str) for text in value)):
+        raise DecodingError(f"{name} ({value!r}) must be a list of texts.")
     if kind is int and (not isinstance(value, int) or isinstance(value, bool)):
         raise DecodingError(f"{name} ({value!r}) must be a whole number.")
     if kind is float and (not isinstance(value, int | float) or isinstance(value, bool) or not math.isfinite(value)):

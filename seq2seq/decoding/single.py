@@ -9,7 +9,8 @@ from torch import Tensor
 from seq2seq.config import LengthNormalisation
 from seq2seq.decoding.decodable import NO_OUTPUT, Decodable, Hypothesis, SearchResult, StateT
 from seq2seq.decoding.length_penalty import penalty_table, row_limits
-from seq2seq.decoding.logits import log_probabilities, precise
+from seq2seq.decoding.logits import NEVER, log_probabilities, precise
+from seq2seq.decoding.rules import Rule, obeyed, stretch
 from seq2seq.errors import DecodingError
 
 Choose = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
@@ -29,6 +30,7 @@ def written_tokens(
     min_length: int = 0,
     length_normalisation: LengthNormalisation = LengthNormalisation.average,
     length_penalty: float = 1.0,
+    rules: Sequence[Rule] = (),
 ) -> Generator[Tensor, None, SearchResult]:
     """Write one token a row and step until every row has ended; ended rows leave the state.
 
@@ -43,6 +45,7 @@ def written_tokens(
         min_length: fewest tokens before the end token; max_length prevails.
         length_normalisation: with length_penalty, turns log-probabilities into scores; see length_penalty.py.
         length_penalty: alpha of the same.
+        rules: what tokens a row may write next, by what it has written; where they leave none, its text is cut.
 
     Yields:
         the tokens just written, (rows still active before this step,).
@@ -64,14 +67,25 @@ def written_tokens(
     active = torch.arange(rows, device=device)
     written = torch.full((rows, longest), eos_id, device=device)
     total = torch.zeros(rows, device=device, dtype=precise(device))
+    own = torch.zeros_like(total) if rules else total  # without the rules
+    stuck = torch.zeros(rows, dtype=torch.bool, device=device)
     margins = torch.full_like(total, math.inf)
     tokens = prompt
     for length in range(longest):
         logits = model.step(tokens, state)
         log_probs = log_probabilities(logits, forbidden=forbidden_at_first if length < min_length else forbidden)
+        plain = log_probs
+        if rules:
+            log_probs = obeyed(plain, rules, written[active, :length], active)
+            nothing_left = (log_probs.amax(dim=1) == NEVER) & (plain.amax(dim=1) > NEVER)
+            if nothing_left.any():  # such a text is cut here
+                stuck[active[nothing_left]] = True
+                log_probs[nothing_left, eos_id] = plain[nothing_left, eos_id] = 0.0
         chosen, margin = choose(log_probs, active, length)
         written[active, length] = chosen
         total[active] += log_probs.gather(1, chosen.unsqueeze(1)).squeeze(1).to(total.dtype)
+        if rules:
+            own[active] += plain.gather(1, chosen.unsqueeze(1)).squeeze(1).to(total.dtype)
         margins[active] = torch.minimum(margins[active], margin.to(margins.dtype))
         yield chosen
         going_on = (chosen != eos_id) & (limits[active] > length + 1)
@@ -86,12 +100,13 @@ def written_tokens(
     if not total.isfinite().all():
         raise DecodingError(NO_OUTPUT)
     hypotheses = []
-    for ids, limit, log_prob in zip(written.tolist(), limits.tolist(), total.tolist(), strict=True):
-        finished = eos_id in ids[:limit]
-        length = ids.index(eos_id) + 1 if finished else limit
+    outputs = zip(written.tolist(), limits.tolist(), total.tolist(), own.tolist(), stuck.tolist(), strict=True)
+    for ids, limit, value, log_prob, is_stuck in outputs:
+        finished = eos_id in ids[:limit] and not is_stuck
+        length = ids.index(eos_id) + finished if eos_id in ids[:limit] else limit
         tokens_written = tuple(ids[: length - finished])
-        hypotheses.append([Hypothesis(tokens_written, log_prob / penalties[length], log_prob, finished)])
-    return SearchResult(hypotheses, margins.tolist())
+        hypotheses.append([Hypothesis(tokens_written, value / penalties[length], log_prob, finished)])
+    return SearchResult(hypotheses, (margins / stretch(rules)).tolist())
 
 
 def run(steps: Generator[Tensor, None, SearchResult]) -> SearchResult:

@@ -17,7 +17,16 @@ from seq2seq.answering import TOLERANCE
 from seq2seq.config import DecodingConfig, Search
 from seq2seq.decoding.decodable import NO_OUTPUT, Decodable, DecodingState
 from seq2seq.decoding.greedy import likeliest
-from seq2seq.decoding.logits import NEVER, keep_top_k, keep_top_p, log_probabilities, precise, temper
+from seq2seq.decoding.logits import (
+    NEVER,
+    keep_above_epsilon,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    log_probabilities,
+    precise,
+    temper,
+)
 from seq2seq.errors import DecodingError
 
 
@@ -83,6 +92,9 @@ class Draft(Generic[RewindableT]):
         """
         if config.search is Search.beam:
             raise DecodingError("A draft has no effect with search=beam; use search=greedy or sample, or leave it out.")
+        for name in ("repetition_penalty", "no_repeat_ngram_size", "suppress_text"):
+            if getattr(config, name) != getattr(DecodingConfig(), name):
+                raise DecodingError(f"A draft cannot write under {name}; leave out the one or the other.")
         if vocabulary != self.vocabulary:
             raise DecodingError(
                 "The draft has another tokenizer than the model; train it on the same text with the same tokenizer.*, "
@@ -117,7 +129,7 @@ def speculate(
         model: the large one, in evaluation mode.
         prompt: ids, at least one.
         draft: the small one; its counts grow.
-        config: search greedy or sample, with its temperature, top_k and top_p, which both models obey; min_length.
+        config: search greedy or sample, with what is sampled from, which both models obey; min_length.
         eos_id: the end token.
         forbidden_ids: tokens never written.
         max_length: most new tokens, the end token included; that they fit the large model is the caller's to see to.
@@ -209,10 +221,10 @@ def _sampled(
     Then x has the distribution p whatever q is: Leviathan et al. 2023, appendix A.1.
 
     Args:
-        log_probs: of the large model, (proposals + 1, vocab); p is what temperature, top_k and top_p make of them.
+        log_probs: of the large model, (proposals + 1, vocab); p is what temperature and filters make of them.
         drafted: q, the distributions that proposals were drawn from, (proposals, vocab)
         proposals: ids.
-        config: temperature, top_k, top_p.
+        config: temperature and filters.
         chance: numbers in [0, 1).
     """
     wanted = _distribution(log_probs, config)
@@ -228,7 +240,8 @@ def _sampled(
 
 def _distribution(log_probs: Tensor, config: DecodingConfig) -> Tensor:
     """What sampling draws from: (rows, vocab) -> (rows, vocab)."""
-    allowed = keep_top_p(keep_top_k(temper(log_probs, config.temperature), config.top_k), config.top_p)
+    nucleus = keep_top_p(keep_top_k(temper(log_probs, config.temperature), config.top_k), config.top_p)
+    allowed = keep_above_epsilon(keep_min_p(nucleus, config.min_p), config.epsilon_cutoff)
     probs = allowed.softmax(dim=1, dtype=precise(log_probs.device))
     if not probs.isfinite().all():
         raise DecodingError(NO_OUTPUT)

@@ -5,7 +5,15 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from seq2seq.decoding.logits import best_continuations, keep_top_k, keep_top_p, log_probabilities, temper
+from seq2seq.decoding.logits import (
+    best_continuations,
+    keep_above_epsilon,
+    keep_min_p,
+    keep_top_k,
+    keep_top_p,
+    log_probabilities,
+    temper,
+)
 
 NONE = torch.tensor([], dtype=torch.long)
 # Few distinct values, so that many are equal; and impossible tokens.
@@ -62,6 +70,25 @@ def test_top_p(rows, p):
     assert kept(result) == expected
 
 
+@given(rows=st.lists(ROWS, min_size=1, max_size=3), p=st.sampled_from([0.0, 0.04, 0.2, 0.5, 1.0]))
+def test_min_p(rows, p):
+    expected = []
+    for row in rows:
+        probs = [math.exp(value) for value in row]
+        expected.append([token for token, prob in enumerate(probs) if prob > 0 and prob >= p * max(probs)])
+    assert kept(keep_min_p(torch.tensor(rows, dtype=torch.float64), p)) == expected
+
+
+@given(rows=st.lists(ROWS, min_size=1, max_size=3), epsilon=st.sampled_from([0.0, 0.04, 0.15, 0.3, 0.9]))
+def test_epsilon(rows, epsilon):
+    expected = []
+    for row in rows:
+        probs = [math.exp(value) for value in row]
+        enough = [prob / sum(probs) >= epsilon or prob == max(probs) for prob in probs]
+        expected.append([token for token, prob in enumerate(probs) if prob > 0 and enough[token]])
+    assert kept(keep_above_epsilon(torch.tensor(rows, dtype=torch.float64), epsilon)) == expected
+
+
 @given(rows=st.lists(ROWS, min_size=1, max_size=3), temperature=st.sampled_from([0.3, 1.0, 2.0]))
 def test_temperature(rows, temperature):
     logits = torch.tensor(rows, dtype=torch.float64)
@@ -77,6 +104,8 @@ def test_temperature(rows, temperature):
         (lambda x: keep_top_k(x, -1), "top_k"),
         (lambda x: keep_top_p(x, 0.0), "top_p"),
         (lambda x: keep_top_p(x, 1.5), "top_p"),
+        (lambda x: keep_min_p(x, 1.1), "min_p"),
+        (lambda x: keep_above_epsilon(x, 1.0), "epsilon_cutoff"),
     ],
 )
 def test_refuses_what_cannot_be(call, message):

@@ -19,6 +19,11 @@ CONFIGS = {
     "beam, unnormalised": DecodingConfig(beam_size=2, n_best=2, length_normalisation=LengthNormalisation.none),
     "sample": DecodingConfig(search=Search.sample),
     "sample some": DecodingConfig(search=Search.sample, temperature=1.5, top_k=4, top_p=0.8, n_best=2),
+    "sample above min_p": DecodingConfig(search=Search.sample, min_p=0.3),
+    "sample above epsilon": DecodingConfig(search=Search.sample, temperature=1.3, top_p=0.9, epsilon_cutoff=0.12),
+    "greedy, repetition": DecodingConfig(search=Search.greedy, repetition_penalty=1.8, no_repeat_ngram_size=2),
+    "beam, repetition": DecodingConfig(beam_size=3, n_best=2, repetition_penalty=1.8, no_repeat_ngram_size=2),
+    "sample, repetition": DecodingConfig(search=Search.sample, n_best=2, repetition_penalty=1.8),
 }
 
 

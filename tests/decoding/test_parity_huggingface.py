@@ -5,8 +5,9 @@ import warnings
 import pytest
 import torch
 
-from seq2seq.config import LengthNormalisation
-from seq2seq.decoding import beam_search, greedy_search
+from seq2seq.config import DecodingConfig, LengthNormalisation, Search
+from seq2seq.decoding import beam_search, greedy_search, search
+from seq2seq.decoding.logits import keep_above_epsilon, keep_min_p, keep_top_k, keep_top_p, temper
 from seq2seq.interop.huggingface import from_gpt2, from_marian
 
 transformers = pytest.importorskip("transformers")
@@ -174,3 +175,58 @@ def test_beam_5(kind, alpha, normalisation, min_length, n_best, patience):
         torch.testing.assert_close(ours_scores, scores, atol=1e-4, rtol=1e-4)
     assert compared >= INPUTS
     assert ended >= 20
+
+
+def under_rules(kind, config, **theirs):
+    """Counts of inputs compared; theirs counts the prompt of a language model as written too."""
+    compared = 0
+    for model, inputs, ours, state, prompt in batches(kind):
+        texts, _ = their_output(model, inputs, **theirs)
+        arguments = dict(config=config, eos_id=EOS, forbidden_ids=(PAD,), max_length=NEW)
+        if kind == "marian":
+            compared += compare(search(ours, state, prompt, **arguments), texts)[0]
+            continue
+        for row in range(0, len(prompt), 2):
+            found = search(ours, ours.start(1), prompt[row : row + 1], past=prompt[row].tolist(), **arguments)
+            compared += 2 * compare(found, texts[row : row + 1])[0]
+    return compared
+
+
+@pytest.mark.parametrize("kind", ["marian", "gpt2"])
+@pytest.mark.parametrize(("size", "penalty"), [(2, 1.0), (0, 1.3), (3, 1.1)])
+def test_beam_search_against_repetition(kind, size, penalty):
+    rules = {"no_repeat_ngram_size": size, "repetition_penalty": penalty}
+    config = DecodingConfig(patience=0, **rules)
+    assert under_rules(kind, config, num_beams=5, early_stopping="never", bad_words_ids=[[PAD]], **rules) >= INPUTS
+
+
+@pytest.mark.parametrize("kind", ["marian", "gpt2"])
+def test_greedy_search_against_repetition(kind):
+    """Theirs penalises logits by their sign; given log-probabilities it must do as we do."""
+    processors = transformers.LogitsProcessorList(
+        [
+            transformers.LogitNormalization(),
+            transformers.RepetitionPenaltyLogitsProcessor(1.3),
+            transformers.NoBadWordsLogitsProcessor([[PAD]]),
+        ]
+    )
+    config = DecodingConfig(search=Search.greedy, repetition_penalty=1.3)
+    assert under_rules(kind, config, num_beams=1, logits_processor=processors) >= INPUTS
+
+
+@pytest.mark.parametrize("epsilon", [0.0, 0.01, 0.08])
+@pytest.mark.parametrize("min_p", [0.0, 0.1, 0.6])
+def test_what_is_sampled_from(min_p, epsilon):
+    logits = 3 * torch.randn(300, 40, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    theirs = transformers.LogitsProcessorList(
+        [
+            transformers.TemperatureLogitsWarper(1.3),
+            transformers.TopKLogitsWarper(30),
+            transformers.TopPLogitsWarper(0.95),
+            *([transformers.MinPLogitsWarper(min_p)] if min_p else []),
+            *([transformers.EpsilonLogitsWarper(epsilon)] if epsilon else []),
+        ]
+    )(torch.zeros(300, 1, dtype=torch.long), logits)
+    ours = keep_top_p(keep_top_k(temper(logits, 1.3), 30), 0.95)
+    ours = keep_above_epsilon(keep_min_p(ours, min_p), epsilon)
+    torch.testing.assert_close(ours, theirs)

@@ -16,6 +16,8 @@ CHANGED = DecodingConfig(
     temperature=1.3,
     top_k=4,
     top_p=0.9,
+    min_p=0.2,
+    epsilon_cutoff=0.15,
 )
 
 
@@ -45,6 +47,8 @@ def test_search_runs_what_is_configured(toys, kind):
             temperature=1.3,
             top_k=4,
             top_p=0.9,
+            min_p=0.2,
+            epsilon_cutoff=0.15,
             seed=5,
             row_seeds=range(10, 16),
             **common,
@@ -67,7 +71,8 @@ def test_no_setting_is_ignored(toys, kind):
 
     default = run()
     own = {name: getattr(CHANGED, name) for name in SEARCHES[kind][1]}
-    for name, value in {**own, "min_length": 3, "length_penalty": 0.0, "length_normalisation": "gnmt"}.items():
+    rules = {"no_repeat_ngram_size": 1, "repetition_penalty": 2.0}
+    for name, value in {**own, **rules, "min_length": 3, "length_penalty": 0.0, "length_normalisation": "gnmt"}.items():
         assert run(**{name: value}) != default, name
 
 
@@ -75,9 +80,9 @@ def test_no_setting_is_ignored(toys, kind):
 @pytest.mark.parametrize("sentence", range(5))
 def test_generate_writes_what_search_finds(toys, kind, sentence):
     model = toys.Markov.random(3, sentences=5, vocab=7).only(sentence)
-    settings = config(kind)
+    settings = config(kind, repetition_penalty=1.5)
     settings.n_best = 1
-    arguments = dict(config=settings, eos_id=toys.EOS, forbidden_ids=(toys.PAD,), max_length=5, seed=9)
+    arguments = dict(config=settings, eos_id=toys.EOS, forbidden_ids=(toys.PAD,), max_length=5, seed=9, past=[3, 4])
     found = search(model, model.start(), model.prompt(), **arguments)
     written = list(generate(model, model.start(), model.prompt(), **arguments))
     assert tuple(written) == found.hypotheses[0][0].tokens

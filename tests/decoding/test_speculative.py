@@ -268,6 +268,7 @@ def test_pieces_come_as_they_are_made(pair):
     ("changes", "message"),
     [
         ({"search": "beam"}, "no effect with search=beam"),
+        ({"rule": {"no_repeat_ngram_size": 2}}, "cannot write under no_repeat_ngram_size"),
         ({"tokenizer": "bytes"}, "another tokenizer"),
         ({"task": "translation"}, "must be a language model; this model's task is translation"),
         ({"tokens": 0}, r"draft_tokens \(0\)"),
@@ -283,7 +284,7 @@ def test_what_is_refused(tiny_checkpoint, changes, message):
             kind["tokens"]
         )
         draft.device = changes.get("device", draft.device)
-        model.generate("the ", search=kind["search"], draft=draft)
+        model.generate("the ", search=kind["search"], draft=draft, **kind.get("rule", {}))
 
 
 def test_draws_follow_weights():
