@@ -180,6 +180,13 @@ class Search(str, Enum):
     sample = "sample"
 
 
+class EnsembleRule(str, Enum):
+    """What an ensemble takes the mean of."""
+
+    log_probs = "log_probs"
+    probs = "probs"
+
+
 class LengthNormalisation(str, Enum):
     """What a hypothesis's log-probability is divided by; see decoding/length_penalty.py."""
 
@@ -352,10 +359,15 @@ class TokenizerConfig:
     """Strings that are always one token (unigram and BPE)."""
     training_lines: int = number(60000, at_least=100)
     """Sentences sampled from the training text to learn the vocabulary from (unigram and BPE)."""
+    checkpoint: str | None = None
+    """A checkpoint whose vocabulary is used instead of learning one; the other settings of tokenizer must be its own.
+    A language model takes the target's of a translator with two, or the source's if data.source_language is that."""
 
     def problems(self) -> Iterator[str]:
         """Sentences on impossible values, each naming the key, the value and the fix."""
         yield from outside_ranges(self, "tokenizer.")
+        if self.checkpoint == "":
+            yield "tokenizer.checkpoint is empty; name a checkpoint folder, for example runs/multi30k/best, or null."
         learned = self.kind in (TokenizerKind.unigram, TokenizerKind.bpe)
         if learned and self.vocab_size is None:
             yield f"tokenizer.vocab_size is not set; tokenizer.kind={self.kind.value} needs one, for example 8000."
@@ -740,8 +752,14 @@ class Config:
             yield from without_effect(
                 self.training, "training.", names, "with training.minutes, see training.validations"
             )
+        if self.training.teacher is not None:
+            names = ["checkpoint"]
+            yield from without_effect(
+                self.tokenizer, "tokenizer.", names, "with training.teacher, whose vocabulary it is"
+            )
         if self.task in (Task.classification, Task.tagging):
             yield from without_effect(self.model, "model.", ["tied_embeddings"], where)
+            yield from without_effect(self.tokenizer, "tokenizer.", ["checkpoint"], where)
             yield from without_effect(self.data, "data.", ["max_length_ratio"], where)
             names = [item.name for item in dataclasses.fields(DecodingConfig) if item.name != "batch_tokens"]
             yield from without_effect(self.decoding, "decoding.", names, where)

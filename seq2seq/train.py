@@ -39,7 +39,6 @@ from seq2seq.config import AUTO, Config, Precision, Resume, Task
 from seq2seq.configure import checked, conf_dir, fail, hydra_flags, names_a_text, recipes, register_schemas, run_config
 from seq2seq.data.changes import describe_change
 from seq2seq.data.prepare import Prepared, prepare
-from seq2seq.data.tokenizer import Tokenizers
 from seq2seq.device import DTYPES, is_out_of_memory, resolve_device, resolve_precision, set_threads
 from seq2seq.errors import CheckpointError, ConfigError, Seq2SeqError, TrainingError
 from seq2seq.files import write_json
@@ -57,6 +56,7 @@ from seq2seq.training.interrupts import Interrupted, StopAtOnce
 from seq2seq.training.loop import SaveCheckpoint, Trainer, is_better
 from seq2seq.training.report import MetricsLog, duration, optional, show_notice
 from seq2seq.training.run_folder import RunFolder, changed_settings
+from seq2seq.training.vocabulary import given_tokenizers
 
 PROGRAM = "python -m seq2seq.train"
 
@@ -144,7 +144,7 @@ def assembled(config: Config, folder: RunFolder, ranks: Ranks | None = None) -> 
 
     with ranks.in_turn():
         teacher = load_teacher(config, device=device)
-        tokenizers = Tokenizers.load(resumed) if resumed else teacher.tokenizers if teacher else None
+        tokenizers = given_tokenizers(config, resumed=resumed, teacher=teacher)
         prepared = prepare(config, tokenizers=tokenizers)
     check_text_is_shared(prepared, ranks)
     report_text(prepared)

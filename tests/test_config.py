@@ -185,6 +185,15 @@ def test_every_number_declares_its_range() -> None:
             "tokenizer.byte_fallback=false has no effect with tokenizer",
         ),
         ({**CHARACTERS, "tokenizer.character_coverage": 1.0}, "tokenizer.character_coverage=1.0 has no effect with"),
+        ({"tokenizer.checkpoint": ""}, "tokenizer.checkpoint is empty; name a checkpoint folder"),
+        (
+            {"tokenizer.checkpoint": "runs/x", "training.teacher": "runs/y"},
+            "tokenizer.checkpoint=runs/x has no effect with training.teacher",
+        ),
+        (
+            {**TAGGER, "tokenizer.checkpoint": "runs/x", "model.tied_embeddings": TiedEmbeddings.decoder},
+            "tokenizer.checkpoint=runs/x has no effect with task=tagging",
+        ),
         ({"tokenizer.joint": False}, "model.tied_embeddings=all needs tokenizer.joint=true"),
         ({"training.steps": None}, "training.steps and training.minutes are both null"),
         ({"training.average_checkpoints": 1}, "training.average_checkpoints=1 averages nothing"),

@@ -56,13 +56,13 @@ def run(arguments: argparse.Namespace, program: str) -> int:
     import torch
 
     from seq2seq.data.prepare import prepare
-    from seq2seq.data.tokenizer import Tokenizers
     from seq2seq.device import resolve_device, resolve_precision, set_threads
     from seq2seq.planning.page import page
     from seq2seq.planning.plan import make_plan, run_there
     from seq2seq.training.compilation import check_compiler
     from seq2seq.training.distillation import load_teacher
     from seq2seq.training.report import show_notice
+    from seq2seq.training.vocabulary import given_tokenizers
 
     device = resolve_device(config.device)
     dtype = resolve_precision(config.precision, device)
@@ -71,10 +71,10 @@ def run(arguments: argparse.Namespace, program: str) -> int:
         check_compiler(device)
     there = run_there(config)
     teacher = load_teacher(config, device=torch.device("cpu"))
-    tokenizers = teacher.tokenizers if teacher is not None else None
+    resumed = None
     if there is not None and there.checkpoint is not None and there.hindrance is None:
-        tokenizers = Tokenizers.load(Path(there.checkpoint))
-    prepared = prepare(config, tokenizers=tokenizers)
+        resumed = Path(there.checkpoint)
+    prepared = prepare(config, tokenizers=given_tokenizers(config, resumed=resumed, teacher=teacher))
     show_notice(prepared.notice)
     print(f"{program}: trying steps and batch sizes, for a minute or two ...", file=sys.stderr, flush=True)
     plan = make_plan(

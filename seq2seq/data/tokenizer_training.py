@@ -90,7 +90,7 @@ def _learned(config: TokenizerConfig, corpus: Corpus, *, side: _Side, task: Task
         format=FORMAT,
         library=sentencepiece.__version__,
         text=[source.fingerprint for source in sources],
-        config=to_dict(config),
+        config={name: value for name, value in to_dict(config).items() if name != "checkpoint"},
         side=side.value,
         task=task.value,
         documents=corpus.documents.value,
