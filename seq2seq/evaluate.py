@@ -16,8 +16,8 @@ from typing import Any
 import hydra
 from omegaconf import DictConfig
 
-from seq2seq.checkpoint import load_checkpoint
-from seq2seq.config import Config, DecodingConfig, Precision, Task
+from seq2seq.combination import Combination, load_combined
+from seq2seq.config import Config, DecodingConfig, EnsembleRule, Precision, Task
 from seq2seq.configure import check, checked, conf_dir, fail, hydra_flags, register_schemas
 from seq2seq.data.corpus import Corpus, open_text
 from seq2seq.data.prepare import Prepared, encode_text
@@ -36,12 +36,20 @@ PROGRAM = "python -m seq2seq.evaluate"
 class EvaluateConfig:
     """What is scored on what, and how output is searched for."""
 
-    ckpt: str = ""
-    """Checkpoint folder, or a run folder that holds best/ or last/."""
+    ckpt: Any = ""
+    """Checkpoint folder, or a run folder that holds best/ or last/; a list of them is an ensemble."""
+    ensemble: EnsembleRule | None = None
+    """Of several checkpoints, the mean of their log_probs (null is that) or of their probs."""
+    ensemble_weights: list[float] | None = None
+    """Of that mean, one for each checkpoint, above 0; null weighs all alike."""
+    lm: str | None = None
+    """Folder of a language model with the translator's target vocabulary, for shallow fusion."""
+    lm_weight: float | None = None
+    """What its log-probabilities are multiplied by, above 0; null is 0.2."""
     data: str = ""
     """A text spec (see config.DataConfig), or valid or test: the text that the run was validated or tested on."""
     output_dir: str | None = None
-    """Where scores and translations are written; null: CKPT/../evaluation."""
+    """Where scores and translations are written; null: CKPT/../evaluation, for one checkpoint by itself."""
     device: str = "auto"
     precision: Precision = Precision.auto
     """Number format of the loss; output is decoded in float32, where lines do not depend on their neighbours."""
@@ -57,10 +65,22 @@ class EvaluateConfig:
     """How: paired bootstrap resampling (1,000 samples) or approximate randomisation (10,000 trials)."""
     decoding: DecodingConfig = field(default_factory=DecodingConfig)
 
+    @property
+    def combination(self) -> Combination:
+        """The models that are scored together."""
+        folders = self.ckpt if isinstance(self.ckpt, list) else [self.ckpt]
+        return Combination(folders, self.ensemble, self.ensemble_weights, self.lm, self.lm_weight)
+
     def problems(self) -> Iterator[str]:
         """Sentences on impossible values, each naming the key, the value and the fix."""
         if not self.ckpt:
             yield "ckpt is not set; name a checkpoint folder, for example ckpt=runs/wmt_small/best."
+        elif not all(isinstance(folder, str) and folder for folder in self.combination.folders):
+            yield f"ckpt ({self.ckpt!r}) must be a checkpoint folder, or a list of them."
+        else:
+            yield from self.combination.problems()
+            if not self.combination.is_one and self.output_dir is None:
+                yield "output_dir is not set, and several models together have no folder of their own; name one."
         if not self.data:
             yield "data is not set; name a text, for example data=test or data=corpus/test."
         if self.paired is not Paired.bootstrap and not self.baseline:
@@ -84,7 +104,7 @@ def run(settings: EvaluateConfig) -> dict[str, Any]:
     device = resolve_device(settings.device)
     dtype = resolve_precision(settings.precision, device)
     set_threads(settings.threads)
-    checkpoint = load_checkpoint(settings.ckpt, device=device)
+    checkpoint = load_combined(settings.combination, device=device)
     config: Config = dataclasses.replace(checkpoint.config, decoding=settings.decoding, seed=settings.seed)
     if config.task is not Task.translation:
         for name in ("ter", "baseline"):
@@ -106,7 +126,11 @@ def run(settings: EvaluateConfig) -> dict[str, Any]:
     for line in scorer.describe("test", scores):
         print(line, file=sys.stderr)
     folder = Path(settings.output_dir) if settings.output_dir else checkpoint.folder.parent / EVALUATION
-    result = {**scores["test"], "ckpt": str(checkpoint.folder), "data": spec, "decoding": to_dict(settings.decoding)}
+    ckpt: Any = str(checkpoint.folder) if settings.combination.is_one else settings.ckpt
+    result = {**scores["test"], "ckpt": ckpt, "data": spec, "decoding": to_dict(settings.decoding)}
+    for name in ("ensemble", "ensemble_weights", "lm", "lm_weight"):
+        if getattr(settings, name) is not None:
+            result[name] = getattr(settings, name)
     if config.task is Task.translation:
         result["references_sha256"] = _checksum(references)
     if baseline is not None:

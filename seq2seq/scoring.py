@@ -17,6 +17,8 @@ from seq2seq.data.token_cache import TokenDataset, TokenStream
 from seq2seq.device import autocast
 from seq2seq.evaluation.loss import TotalLoss
 from seq2seq.evaluation.scores import bleu, chrf, ter
+from seq2seq.evaluation.token_log_probs import token_log_probs
+from seq2seq.model.combined import Combined
 from seq2seq.training.distributed import Ranks
 from seq2seq.training.loss import features_of, linear_cross_entropy
 from seq2seq.training.report import Progress, console
@@ -88,10 +90,23 @@ def losses_of(
         check: called before each batch; may raise to stop.
     """
     device = next(model.parameters()).device
-    head: Any = model.head
+    together = isinstance(model, Combined)
+    head: Any = None if together else model.head
     for batch in batches:
         check()
         on_device, right = batch.to(device), None
+        if together:
+            assert on_device.target_in is not None
+            with autocast(device, dtype):
+                found = token_log_probs(
+                    model,
+                    on_device.target_in,
+                    on_device.target_out,
+                    source=on_device.source,
+                    source_mask=on_device.source_mask,
+                )
+            yield -float(found.double().sum()), batch.num_tokens, None
+            continue
         with autocast(device, dtype):
             features = features_of(model, on_device)
             _, nats = linear_cross_entropy(features, head.weight, head.bias, on_device.target_out)

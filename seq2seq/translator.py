@@ -21,8 +21,18 @@ import torch
 from torch import Tensor
 
 from seq2seq.answering import Answer, Candidate, Join, Result, Solve, answers
-from seq2seq.checkpoint import load_checkpoint
-from seq2seq.config import Config, DecodingConfig, Documents, Positions, Precision, Search, Task, Utility
+from seq2seq.combination import Combination, load_combined
+from seq2seq.config import (
+    Config,
+    DecodingConfig,
+    Documents,
+    EnsembleRule,
+    Positions,
+    Precision,
+    Search,
+    Task,
+    Utility,
+)
 from seq2seq.data.collate import padded
 from seq2seq.data.detokenizer import Detokenizer
 from seq2seq.data.lines import Line, Note, one_line, rejoined
@@ -40,6 +50,7 @@ from seq2seq.errors import ConfigError, DecodingError
 from seq2seq.evaluation.alignment import TOGETHER, Aligner, AlignmentSettings, Link, aligned, aligned_pairs
 from seq2seq.evaluation.forced import ForcedScore, ForcedScorer, line_pairs
 from seq2seq.evaluation.least_risk import least_risk
+from seq2seq.model.combined import Combined, sensitivity_of
 from seq2seq.model.layout import for_few_rows
 from seq2seq.model.state import DecodingState
 
@@ -48,19 +59,41 @@ FORBIDDEN = (PAD, BOS, UNK)
 DEFAULT_SEED = 1
 
 
-def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -> "Translator":
-    """A trained model, ready for use.
+def load(
+    folder: str | Path | Sequence[str | Path],
+    *,
+    device: str = "auto",
+    precision: str = "auto",
+    ensemble: str | None = None,
+    ensemble_weights: Sequence[float] | None = None,
+    lm: str | Path | None = None,
+    lm_weight: float | None = None,
+) -> "Translator":
+    """A trained model, ready for use, or several that predict together.
 
     Args:
-        folder: a checkpoint folder, or a run folder with best/ (or else last/) in it.
+        folder: a checkpoint folder, or a run folder with best/ (or else last/) in it; a list of them makes an ensemble
+            of models with the same vocabulary, which decodes by the settings of the first.
         device: auto, cpu, cuda, cuda:N or mps.
         precision: auto, float32, bfloat16 or float16: the number format of weights and activations. auto is float32 on
             a CPU, where it is the fastest on most and always the one that keeps lines independent of each other.
+        ensemble: of several, the mean of their log_probs or of their probs; None is the former.
+        ensemble_weights: of that mean, one for each, above 0; None weighs all alike.
+        lm: the folder of a language model with the translator's target vocabulary. To each token's log-probability
+            comes lm_weight times the language model's (shallow fusion, Gulcehre et al. 2015).
+        lm_weight: above 0; None is 0.2.
 
     Raises:
-        CheckpointError: the folder is not a checkpoint or is damaged.
-        ConfigError: the device is not there, or cannot do the precision.
+        CheckpointError: a folder is not a checkpoint or is damaged.
+        ConfigError: the device is not there, or cannot do the precision; the models do not fit each other, or a
+            setting of their combination is impossible or without effect.
     """
+    folders = [folder] if isinstance(folder, str | Path) else list(folder)
+    try:
+        rule = None if ensemble is None else EnsembleRule(ensemble)
+    except ValueError:
+        raise ConfigError(f"ensemble ({ensemble}) must be one of {', '.join(EnsembleRule)}.") from None
+    combination = Combination(folders, rule, ensemble_weights, lm, lm_weight)
     try:
         place = resolve_device(device)
         wanted = Precision(precision)
@@ -73,7 +106,7 @@ def load(folder: str | Path, *, device: str = "auto", precision: str = "auto") -
         raise ConfigError(
             f"precision ({precision}) must be one of {', '.join(kind.value for kind in Precision)}."
         ) from None
-    checkpoint = load_checkpoint(folder, device=place)
+    checkpoint = load_combined(combination, device=place)
     model = checkpoint.model.to(dtype)
     if place.type == "cpu":
         for_few_rows(model)
@@ -212,6 +245,7 @@ class Translator:
         Raises:
             DecodingError: the model does not translate, or a setting is impossible.
         """
+        self._check_alone("alignments")
         return Aligner(self.config, self.model, self.tokenizers, alignments)
 
     def score(
@@ -297,6 +331,7 @@ class Translator:
         """
         if self.config.task is not Task.language_modelling:
             raise DecodingError(f"A draft must be a language model; this model's task is {self.config.task.value}.")
+        self._check_alone("a draft")
         vocabulary = self.tokenizers.target.fingerprint
         return Draft(self.model, self.config.model.max_length, vocabulary, self._device, tokens)
 
@@ -330,6 +365,7 @@ class Translator:
         settings = self.settings(decoding, **changes)
         tokenizer = self.tokenizers.target
         if draft is not None:
+            self._check_alone("a draft")
             draft.check(settings, vocabulary=tokenizer.fingerprint, device=self._device)
         # A model of lines has read an end token before each; one of whole files never saw any.
         of_lines = self.config.data.documents is Documents.line
@@ -449,7 +485,7 @@ class Translator:
             log_probs = [hypothesis.log_prob for hypothesis in hypotheses]
             best, lead = least_risk(texts, log_probs, utility=settings.mbr, keep=settings.n_best)
             found.hypotheses.append([dataclasses.replace(hypotheses[index], score=mean) for index, mean in best])
-            found.margins.append(min(margin, lead))
+            found.margins.append(min(margin, lead / sensitivity_of(self.model)))
         return found
 
     def _forbidden(self, settings: DecodingConfig) -> tuple[int, ...]:
@@ -506,6 +542,10 @@ class Translator:
         }
         if self.config.task not in tasks:
             raise DecodingError(f"This model {uses[self.config.task]}.")
+
+    def _check_alone(self, what: str) -> None:
+        if isinstance(self.model, Combined):
+            raise DecodingError(f"These are several models together, and {what} needs one by itself; load one.")
 
 
 def _mixed(*numbers: int) -> int:

@@ -16,7 +16,7 @@ LEVELS = [
     {"config", "plain"},
     {"configure", "device", "model", "data"},
     {"checkpoint", "answering"},
-    {"training", "decoding", "evaluation", "interop"},
+    {"training", "decoding", "evaluation", "interop", "combination"},
     {"translator"},
     {"scoring", "model_card"},
     {"planning"},

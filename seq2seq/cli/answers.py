@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.alignments import write_alignments
+from seq2seq.cli.combining import combination_settings
 from seq2seq.cli.resuming import begin, check_resume
 from seq2seq.cli.stops import terminable
 from seq2seq.cli.streams import Inputs, Output
@@ -85,12 +86,13 @@ def how_to_go_on(output: Output, inputs: Inputs) -> str:
 
 
 def load_model(arguments: argparse.Namespace, folder: str | None = None) -> "Translator":
-    """The model of --ckpt, or of another folder, on --device, in --precision, with --threads."""
+    """The model of --ckpt, or several together, or another folder's, on --device, in --precision, with --threads."""
     from seq2seq.device import set_threads
     from seq2seq.translator import load
 
     set_threads(arguments.threads)
-    return load(folder or arguments.ckpt, device=arguments.device, precision=arguments.precision)
+    together = combination_settings(arguments) if folder is None else {}
+    return load(folder or arguments.ckpt, device=arguments.device, precision=arguments.precision, **together)
 
 
 def formatted(number: int, answer: "Answer", *, as_json: bool, scores: bool) -> str:

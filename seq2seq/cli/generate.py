@@ -5,6 +5,7 @@ import sys
 import time
 
 from seq2seq.cli.answers import load_model
+from seq2seq.cli.combining import add_combination_options
 from seq2seq.cli.options import add_model_options, add_search_options, at_least_one, given_settings
 from seq2seq.cli.streams import Output
 from seq2seq.errors import ConfigError
@@ -41,7 +42,8 @@ SEPARATOR = "---"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_model_options(parser)
+    add_model_options(parser, several=True)
+    add_combination_options(parser, lm=False)
     group = parser.add_argument_group("text")
     group.add_argument(
         "--prompt", default="", metavar="TEXT", help="how the text begins (default: empty, a new document)"

@@ -54,19 +54,23 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message.rstrip('.')}; see {self.prog} --help.\n")
 
 
-def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True) -> None:
+def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True, several: bool = False) -> None:
     """--ckpt, --device, --precision, --threads, --quiet.
 
     Args:
         parser: gets them.
         required: whether there must be a --ckpt.
+        several: --ckpt takes several folders, and is a list.
     """
     group = parser.add_argument_group("model")
+    many: dict[str, Any] = {"nargs": "+", "action": "extend"} if several else {}
     group.add_argument(
         "--ckpt",
         required=required,
         metavar="FOLDER",
-        help="a checkpoint folder, or a run folder: its best/ is used, or last/ where there is no best/",
+        help="a checkpoint folder, or a run folder: its best/ is used, or last/ where there is no best/"
+        + ("; several make an ensemble, which has the settings of the first" if several else ""),
+        **many,
     )
     group.add_argument("--device", default="auto", help="auto (a GPU where there is one), cpu, cuda, cuda:N or mps")
     group.add_argument(

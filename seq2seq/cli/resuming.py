@@ -15,7 +15,7 @@ from seq2seq.cli.streams import Inputs, Output
 from seq2seq.errors import ConfigError, DataError
 from seq2seq.files import sha256, write_json
 
-FOLDERS = frozenset({"ckpt"})
+FOLDERS = frozenset({"ckpt", "lm"})
 """Options that name checkpoint folders; their files are compared."""
 READ = frozenset({"source", "target"})
 """Options that name files to read, whose bytes are compared, beside --input."""

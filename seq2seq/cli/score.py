@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.answers import how_to_go_on, load_model, odd_lines
+from seq2seq.cli.combining import COMBINING, add_combination_options
 from seq2seq.cli.judging import Texts, add_metric_options, judge_of, refuse
 from seq2seq.cli.options import add_model_options, at_least_one
 from seq2seq.cli.resuming import add_resume_option, begin, check_resume
@@ -37,7 +38,7 @@ the tokens, each PIECE=LOG_PROBABILITY. The perplexity of the text is told on st
 --source."""
 
 FILES_ONLY = ("reference", "hypothesis", "metrics", "baseline", "paired", "samples", "comet_model")
-MODEL_ONLY = ("target", "per_token", "batch_tokens", "precision", "threads", "resume")
+MODEL_ONLY = ("target", "per_token", "batch_tokens", "precision", "threads", "resume", *COMBINING)
 """Options that only one of the two uses reads; --source, --device, --json, --output and --quiet serve both."""
 
 
@@ -45,7 +46,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_file_options(parser)
     add_metric_options(parser)
-    add_model_options(parser, required=False)
+    add_model_options(parser, required=False, several=True)
+    add_combination_options(parser)
     group = parser.add_argument_group("text under a model (with --ckpt)")
     group.add_argument("--source", metavar="FILE", help="what --target translates; with the metric comet, --hypothesis")
     group.add_argument("--target", metavar="FILE", help="text to score, a line at a time, - for stdin")

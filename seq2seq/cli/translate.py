@@ -4,6 +4,7 @@ import argparse
 
 from seq2seq.cli.alignments import add_alignment_options, alignment_settings, check_alignments
 from seq2seq.cli.answers import answer_lines
+from seq2seq.cli.combining import add_combination_options
 from seq2seq.cli.options import add_line_options, add_model_options, add_search_options, given_settings
 
 DESCRIPTION = """\
@@ -54,7 +55,8 @@ def epilog() -> str:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
-    add_model_options(parser)
+    add_model_options(parser, several=True)
+    add_combination_options(parser)
     add_line_options(parser)
     add_alignment_options(parser)
     add_search_options(parser, SETTINGS)

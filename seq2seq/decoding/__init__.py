@@ -17,6 +17,7 @@ from seq2seq.decoding.repetition import NoRepeatNgram, RepetitionPenalty
 from seq2seq.decoding.rules import Rule
 from seq2seq.decoding.sample import drawer, on_device, sample_search, uniform_numbers
 from seq2seq.decoding.single import Choose, written_tokens
+from seq2seq.model.combined import Combined
 
 __all__ = [
     "FORMULAS",
@@ -88,7 +89,7 @@ def search(
         settings["n_best"] = config.num_candidates
     if config.search is Search.sample:
         settings.update(seed=seed, row_seeds=row_seeds, ranked=config.mbr is Utility.none)
-    return run(
+    found = run(
         model,
         state,
         prompt,
@@ -101,6 +102,9 @@ def search(
         rules=[*_rules(config, past), *rules],
         **settings,
     )
+    if isinstance(model, Combined):
+        found.margins[:] = [margin / model.sensitivity for margin in found.margins]
+    return found
 
 
 def _rules(config: DecodingConfig, past: Sequence[int]) -> Iterator[Rule]:

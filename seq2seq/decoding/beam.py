@@ -18,6 +18,7 @@ from seq2seq.decoding.length_penalty import penalty_table, row_limits
 from seq2seq.decoding.logits import NEVER, best_continuations, log_probabilities, precise
 from seq2seq.decoding.rules import Rule, obeyed, stretch
 from seq2seq.errors import DecodingError
+from seq2seq.model.combined import Combined
 
 
 @torch.no_grad()
@@ -101,6 +102,7 @@ def beam_search(
     longest = int(limits.max(initial=0))
     penalties = penalty_table(longest, normalisation=length_normalisation, alpha=length_penalty)
     forbidden = torch.tensor(forbidden_ids, dtype=torch.long, device=device)
+    combined = isinstance(model, Combined)
     forbidden_at_first = torch.tensor([*forbidden_ids, eos_id], dtype=torch.long, device=device)
     may_end = torch.arange(2 * beam_size + 1, device=device) < beam_size
     finished = [_Finished(n_best, penalties) for _ in limits]
@@ -116,7 +118,8 @@ def beam_search(
     tokens, written, own = prompt, prompt[:, :0], scores  # own: scores without rules
     for length in range(1, longest + 1):
         logits = model.step(tokens, state)
-        log_probs = log_probabilities(logits, forbidden=forbidden_at_first if length <= min_length else forbidden)
+        struck = forbidden_at_first if length <= min_length else forbidden
+        log_probs = log_probabilities(logits, forbidden=struck, combined=combined)
         if rules:
             sentences = torch.from_numpy(active.repeat(scores.shape[1])).to(device)
             plain, log_probs = log_probs, obeyed(log_probs, rules, written, sentences)

@@ -37,7 +37,8 @@ class Decodable(Protocol[StateT_contra]):
             state: what has been read so far; it is changed.
 
         Returns:
-            logits of the next token, (rows, vocab).
+            logits of the next token, (rows, vocab); of several models together (model/combined.py) not logits but what
+            a search is to add up.
         """
 
 

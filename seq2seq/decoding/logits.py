@@ -9,6 +9,8 @@ from functools import cache
 import torch
 from torch import Tensor
 
+from seq2seq.model.combined import normalised
+
 NEVER = float("-inf")
 
 
@@ -17,7 +19,7 @@ def precise(device: torch.device) -> torch.dtype:
     return torch.float32 if device.type == "mps" else torch.float64
 
 
-def log_probabilities(logits: Tensor, *, forbidden: Tensor) -> Tensor:
+def log_probabilities(logits: Tensor, *, forbidden: Tensor, combined: bool = False) -> Tensor:
     """The model's log-probabilities, in float32 at least, with those of forbidden tokens struck out.
 
     Struck out after normalising: what remains are still the model's own probabilities, so the scores of hypotheses
@@ -26,13 +28,12 @@ def log_probabilities(logits: Tensor, *, forbidden: Tensor) -> Tensor:
     Args:
         logits: (rows, vocab)
         forbidden: ids of tokens that may not be chosen, (number,) int64.
+        combined: these are no logits but what several models' log-probabilities make together, to be used as it is.
 
     Returns:
         (rows, vocab)
     """
-    # Not bfloat16: it keeps 8 bits, and a search adds hundreds of these.
-    dtype = logits.dtype if logits.dtype == torch.float64 else torch.float32
-    return logits.log_softmax(dim=1, dtype=dtype).index_fill_(1, forbidden, NEVER)
+    return (logits if combined else normalised(logits)).index_fill_(1, forbidden, NEVER)
 
 
 def temper(logits: Tensor, temperature: float) -> Tensor:

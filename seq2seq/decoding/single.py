@@ -12,6 +12,7 @@ from seq2seq.decoding.length_penalty import penalty_table, row_limits
 from seq2seq.decoding.logits import NEVER, log_probabilities, precise
 from seq2seq.decoding.rules import Rule, obeyed, stretch
 from seq2seq.errors import DecodingError
+from seq2seq.model.combined import Combined
 
 Choose = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
 """(log_probs (rows, vocab), numbers of these rows in the prompt (rows,), tokens written so far) -> tokens, margins."""
@@ -62,6 +63,7 @@ def written_tokens(
     longest = int(limits.max()) if rows else 0
     penalties = penalty_table(longest, normalisation=length_normalisation, alpha=length_penalty)
     forbidden = torch.tensor(forbidden_ids, dtype=torch.long, device=device)
+    combined = isinstance(model, Combined)
     forbidden_at_first = torch.tensor([*forbidden_ids, eos_id], dtype=torch.long, device=device)
 
     active = torch.arange(rows, device=device)
@@ -73,7 +75,8 @@ def written_tokens(
     tokens = prompt
     for length in range(longest):
         logits = model.step(tokens, state)
-        log_probs = log_probabilities(logits, forbidden=forbidden_at_first if length < min_length else forbidden)
+        struck = forbidden_at_first if length < min_length else forbidden
+        log_probs = log_probabilities(logits, forbidden=struck, combined=combined)
         plain = log_probs
         if rules:
             log_probs = obeyed(plain, rules, written[active, :length], active)

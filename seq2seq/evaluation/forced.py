@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from seq2seq.config import Config, Documents, Positions, Task
 from seq2seq.data.collate import padded
 from seq2seq.data.lines import Line, Note, repair
 from seq2seq.data.tokenizer import BOS, EOS, IGNORE, PAD, UNK, Tokenizer, Tokenizers
 from seq2seq.errors import DataError, DecodingError
+from seq2seq.evaluation.token_log_probs import token_log_probs
 
 TOLERANCE = 1e-5
 """Nats a token by which neighbours may move a line's log-probability in float32; one token may move ten times as far.
@@ -36,8 +36,6 @@ LONGEST = 8
 """Lines of up to this many times data.max_length tokens are scored, where positions have no table that ends."""
 CHARACTERS_A_TOKEN = 16
 """A token seldom has more: a line with more for each token that a model takes is too long without a count."""
-CHUNK = 1 << 24
-"""Logits to hold at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -247,17 +245,14 @@ class ForcedScorer:
         wanted, _ = padded([np.array(row.tokens[1:]) for row in rows], padding=IGNORE)
         for index, row in enumerate(rows):
             wanted[index, : row.skip] = IGNORE
-        target_in = torch.from_numpy(tokens).to(self._device)
+        source = source_mask = None
         if self.translates:
             ids, mask = padded([np.array(row.source) for row in rows], padding=PAD)
             source_mask = None if mask.all() else torch.from_numpy(mask).to(self._device)
             source = torch.from_numpy(ids).to(self._device)
-            features = self.model.features(source, target_in, source_mask=source_mask)
-        else:
-            features = self.model.features(target_in)
-        target_out = torch.from_numpy(wanted).to(self._device)
-        counted = target_out != IGNORE
-        flat = iter(target_log_probs(features[counted], self.model.head, target_out[counted]).tolist())
+        target_in, target_out = (torch.from_numpy(ids).to(self._device) for ids in (tokens, wanted))
+        found = token_log_probs(self.model, target_in, target_out, source=source, source_mask=source_mask)
+        flat = iter(found.tolist())
         return [list(itertools.islice(flat, len(row.tokens) - 1 - row.skip)) for row in rows]
 
 
@@ -267,26 +262,6 @@ class _Answer:
     target: list[int]
     values: list[float | None]
     notes: list[Note]
-
-
-def target_log_probs(features: Tensor, head: Any, targets: Tensor) -> Tensor:
-    """Logarithms of softmax(head(features)) at the targets, in float32 at least, never with all logits at once.
-
-    Args:
-        features: hidden states (tokens, dim)
-        head: dim to vocabulary.
-        targets: ids (tokens,)
-
-    Returns:
-        (tokens,)
-    """
-    rows = max(1, CHUNK // head.weight.shape[0])
-    found = []
-    for some, ids in zip(torch.split(features, rows), torch.split(targets, rows), strict=True):
-        logits = head(some)
-        dtype = logits.dtype if logits.dtype == torch.float64 else torch.float32
-        found.append(logits.log_softmax(dim=-1, dtype=dtype).gather(1, ids[:, None]).squeeze(1))
-    return torch.cat(found) if found else features.new_zeros(0)
 
 
 def line_pairs(

@@ -17,7 +17,8 @@ from seq2seq.config import Config, Positions, Task
 from seq2seq.data.lines import Note
 from seq2seq.data.tokenizer import BOS, EOS, ByteTokenizer, Tokenizers
 from seq2seq.errors import DataError, DecodingError
-from seq2seq.evaluation.forced import TOLERANCE, ForcedScorer, target_log_probs
+from seq2seq.evaluation.forced import TOLERANCE, ForcedScorer
+from seq2seq.evaluation.token_log_probs import target_log_probs
 from seq2seq.interop.huggingface import from_marian
 from seq2seq.translator import Translator
 
@@ -218,7 +219,7 @@ def test_chunks_of_logits_change_nothing(monkeypatch: pytest.MonkeyPatch) -> Non
     torch.manual_seed(1)
     head, features, targets = torch.nn.Linear(6, 11).double(), torch.randn(17, 6).double(), torch.randint(11, (17,))
     whole = target_log_probs(features, head, targets)
-    monkeypatch.setattr("seq2seq.evaluation.forced.CHUNK", 30)
+    monkeypatch.setattr("seq2seq.evaluation.token_log_probs.CHUNK", 30)
     torch.testing.assert_close(target_log_probs(features, head, targets), whole, rtol=0, atol=1e-12)
     torch.testing.assert_close(whole, -torch.nn.functional.cross_entropy(head(features), targets, reduction="none"))
 
