@@ -7,6 +7,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Protocol, TypeVar
 
 import torch
@@ -14,6 +15,7 @@ import torch
 from seq2seq.data.lines import Line, Note, windows
 from seq2seq.data.pieces import Cut, Piece, length_sorted
 from seq2seq.errors import DataError, DecodingError
+from seq2seq.workers import results_in_order
 
 TOLERANCE = 1e-4
 """Decisions closer than this, in nats, are made again without neighbours.
@@ -26,6 +28,11 @@ nats, for lines of 15 tokens as for lines of 80, greedy and beam 5. One line in 
 
 PATIENCE = 0.5
 """Seconds that a line waits for others at most."""
+
+BATCHES_EACH = 4
+"""Batches of a window that each worker gets at least, so that they end at about the same time ..."""
+LEAST_BUDGET = 1024
+"""... unless batches would have fewer padded tokens than this: products of few rows are slow."""
 
 Result = TypeVar("Result")
 
@@ -93,6 +100,7 @@ def answers(
     join: Join[Result],
     budget: int,
     exact: bool,
+    workers: int = 1,
     first_line: int = 0,
     done: int | None = None,
 ) -> Iterator[Answer]:
@@ -105,6 +113,7 @@ def answers(
         join: the results of a line's pieces.
         budget: padded tokens of a batch.
         exact: each result is the one its piece would have by itself, see TOLERANCE; needs float32 or more.
+        workers: batches solved at a time, each in a thread of its own.
         first_line: number of the first line.
         done: answers that an earlier call gave: these lines are read and left out, and the others are batched as they
             would have been then, so that scores are the same to the last bit too. Any number says that `lines` never
@@ -130,20 +139,31 @@ def answers(
         missing = [len(pieces) for pieces, _ in cut_lines]
         given = max(left_out - first, 0)
         missing[:given] = [0] * given
-        batches = length_sorted([piece for pieces, _ in cut_lines for piece in pieces], budget=budget)
-        for batch in itertools.chain([[]], batches):  # before the first batch come the blank lines at the top
-            if batch and all(piece.line < left_out for piece in batch):
-                continue
-            for piece, result in zip(batch, _decided(batch, solve, exact=exact), strict=True):
+        pieces = [piece for pieces, _ in cut_lines for piece in pieces]
+        batches = list(length_sorted(pieces, budget=_shared(budget, pieces, workers)))
+        at_once = min(workers, len(batches))
+        batches = [batch for batch in batches if any(piece.line >= left_out for piece in batch)]
+        solved = results_in_order(partial(_decided, solve=solve, exact=exact), batches, workers=at_once)
+        # Before the first batch come the blank lines at the top.
+        for batch, found in zip([[], *batches], itertools.chain([[]], solved), strict=True):
+            for piece, result in zip(batch, found, strict=True):
                 results[piece.line - first][piece.part] = result
                 missing[piece.line - first] -= 1
             while given < len(window) and missing[given] <= 0:
-                found = [result for result in results[given] if result is not None]
-                yield join(window[given], cut_lines[given][1], found)
+                whole = [result for result in results[given] if result is not None]
+                yield join(window[given], cut_lines[given][1], whole)
                 given += 1
         first += len(window)
     if first < left_out:
         raise DataError(f"The input ends after {first:,} lines, but {left_out:,} have answers; begin anew.")
+
+
+def _shared(budget: int, pieces: Sequence[Piece], workers: int) -> int:
+    """A budget that leaves each worker several of the batches, so that none waits long for the last."""
+    if workers == 1:
+        return budget
+    tokens = sum(len(piece.ids) for piece in pieces)
+    return min(budget, max(tokens // (BATCHES_EACH * workers), LEAST_BUDGET))
 
 
 def _decided(pieces: Sequence[Piece], solve: Solve[Result], *, exact: bool) -> list[Result]:

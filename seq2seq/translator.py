@@ -53,6 +53,7 @@ from seq2seq.evaluation.least_risk import least_risk
 from seq2seq.model.combined import Combined, sensitivity_of
 from seq2seq.model.layout import for_few_rows
 from seq2seq.model.state import DecodingState
+from seq2seq.workers import worker_count
 
 FORBIDDEN = (PAD, BOS, UNK)
 """Never written: they have no text."""
@@ -447,6 +448,7 @@ class Translator:
             join=answer,
             budget=budget,
             exact=self._exact,
+            workers=worker_count(self._device),
             first_line=first_line,
             done=done,
         )

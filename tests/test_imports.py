@@ -12,7 +12,7 @@ PACKAGE = Path(__file__).resolve().parents[1] / "seq2seq"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
-    {"errors", "files", "memory", "ranges"},
+    {"errors", "files", "memory", "ranges", "workers"},
     {"config", "plain"},
     {"configure", "device", "model", "data"},
     {"checkpoint", "answering"},

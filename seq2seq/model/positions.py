@@ -84,9 +84,10 @@ class Sinusoidal(Positions):
     def forward(self, x: Tensor, *, start: int = 0) -> Tensor:
         """Embeddings (batch, length, dim) plus the waves of positions start, start + 1, ..."""
         end = start + x.shape[1]
-        if end > self.table.shape[0]:
-            self.table = self._waves(2 * end).to(self.table)
-        return x + self.table[start:end]
+        table = self.table  # another thread may put another in its place at any time
+        if end > table.shape[0]:
+            table = self.table = self._waves(2 * end).to(table)
+        return x + table[start:end]
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -145,10 +146,11 @@ class Rotary(Positions):
     def rotation(self, length: int, *, start: int = 0) -> Rotation:
         """The angles of positions start to start + length - 1."""
         end = start + length
-        if end > self.cos.shape[0]:
-            cos, sin = self._waves(2 * end)
-            self.cos, self.sin = cos.to(self.cos), sin.to(self.sin)
-        return Rotation(self.cos[start:end], self.sin[start:end])
+        cos, sin = self.cos, self.sin  # another thread may put others in their place at any time
+        if end > min(cos.shape[0], sin.shape[0]):
+            cos, sin = (waves.to(cos) for waves in self._waves(2 * end))
+            self.cos, self.sin = cos, sin
+        return Rotation(cos[start:end], sin[start:end])
 
 
 class ALiBi(Positions):
