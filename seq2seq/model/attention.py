@@ -175,7 +175,7 @@ class MultiHeadAttention(nn.Module):
             key, value = memory if isinstance(memory, KeyValue) else self.project_memory(memory)
             query = self.query(x)
         else:
-            query, key, value = self._project(x, rotation)
+            query, key, value = self.split(self.query_key_value(x), rotation)
             if cache is not None:
                 key, value = cache.append(key, value)
             else:
@@ -210,10 +210,18 @@ class MultiHeadAttention(nn.Module):
         query, key, value = torch.split(self.query_key_value.weight.data, sizes)
         return query, key, value
 
-    def _project(self, x: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
-        """Query, key and value, each (batch, length, its heads, head_dim)."""
+    def split(self, projected: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Query, key and value of what query_key_value has made, (batch, length, its width).
+
+        Args:
+            projected: (batch, length, (num_heads + 2 * num_kv_heads) * head_dim)
+            rotation: rotary positions.
+
+        Returns:
+            each (batch, length, its heads, head_dim)
+        """
         sizes = [self.num_heads, self.num_kv_heads, self.num_kv_heads]
-        projected = self.query_key_value(x).unflatten(-1, (sum(sizes), self.head_dim))
+        projected = projected.view(*projected.shape[:2], -1, self.head_dim)
         if rotation is None:
             query, key, value = torch.split(projected, sizes, dim=2)
         else:

@@ -47,6 +47,11 @@ def order_mask(
     return allowed
 
 
+def additive(mask: Tensor, dtype: torch.dtype) -> Tensor:
+    """A bool mask as what is added to scores: 0 where attention is allowed, minus infinity elsewhere."""
+    return mask.to(dtype).log_()
+
+
 def distances(query_length: int, key_length: int, *, device: torch.device) -> Tensor:
     """How many positions each key lies behind each query: int64 (query_length, key_length)."""
     key = torch.arange(key_length, device=device)

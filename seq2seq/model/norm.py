@@ -32,11 +32,20 @@ class RMSNorm(nn.Module):
         """(batch, length, dim) -> (batch, length, dim)."""
         if x.device.type != "cpu" or x.dtype != self.weight.dtype or torch.compiler.is_compiling():
             return F.rms_norm(x.to(self.weight.dtype), self.weight.shape, self.weight, self.eps)
+        if not torch.is_grad_enabled():
+            return rms_norm(x, self.weight, self.eps)[0]
         result: Tensor = _RMSNorm.apply(x, self.weight, self.eps)  # type: ignore[no-untyped-call]
         return result
 
     if TYPE_CHECKING:
         __call__ = forward
+
+
+def rms_norm(x: Tensor, weight: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+    """RMSNorm of x (..., dim) on any device, and what x was multiplied by before the weight, (..., 1)."""
+    mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
+    reciprocal = mean_square.add_(eps).rsqrt_()
+    return (x * reciprocal).mul_(weight), reciprocal
 
 
 class _RMSNorm(torch.autograd.Function):
@@ -48,10 +57,8 @@ class _RMSNorm(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, eps: float) -> Tensor:
-        mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
-        reciprocal = mean_square.add_(eps).rsqrt_()
+        normed, reciprocal = rms_norm(x, weight, eps)
         ctx.save_for_backward(x, reciprocal, weight)
-        normed: Tensor = (x * reciprocal).mul_(weight)
         return normed
 
     @staticmethod

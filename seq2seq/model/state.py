@@ -1,15 +1,16 @@
 """What a model remembers between decoding steps. Nothing of it is kept on a module."""
 
-import math
-from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from seq2seq.model.masks import order_mask
+from seq2seq.model.masks import additive, order_mask
+
+if TYPE_CHECKING:
+    from seq2seq.model.step import LayerStep
 
 GROWTH = 64  # columns by which a cache grows: rare enough to be cheap, small enough not to waste memory
 CROWDED = 24  # columns above twice those in use from which the others are worth looking for
@@ -25,17 +26,16 @@ class KeyValue(NamedTuple):
 class KeyValueCache:
     """Keys and values that one self-attention has seen, in columns: what the rows of a sentence wrote, side by side.
 
-    They lie column after column, (columns, sentences, 2, kv_heads, head_dim), at the beginning of a flat buffer that
-    grows in blocks.
+    They lie column after column in a buffer that grows in blocks.
 
     Args:
         sentences: rows of an `append` are a multiple of it.
     """
 
     def __init__(self, sentences: int) -> None:
-        self.sentences = sentences
-        self._filled: Tensor | None = None  # (columns, sentences, 2, kv_heads, head_dim), a view of the buffer
-        self._buffer: Tensor | None = None
+        self.sentences, self.columns = sentences, 0
+        self._buffer: Tensor | None = None  # (room for columns, sentences, 2, kv_heads, head_dim)
+        self._views: KeyValue | None = None  # of the buffer, each (sentences, kv_heads, room for columns, head_dim)
 
     def append(self, key: Tensor, value: Tensor) -> KeyValue:
         """Add new columns and return all.
@@ -48,20 +48,21 @@ class KeyValueCache:
             keys and values of every column so far, each (sentences, kv_heads, columns, head_dim). A call adds
             new_length columns for each row of a sentence, the first row's first.
         """
-        kv_heads, head_dim = key.shape[2:]
+        start, kv_heads, head_dim = self.columns, key.shape[2], key.shape[3]
         # Not -1: a state may have no rows.
         new = key.shape[0] * key.shape[1] // max(self.sentences, 1)
-        start = 0 if self._filled is None else self._filled.shape[0]
-        shape = (start + new, self.sentences, 2, kv_heads, head_dim)
-        if self._buffer is None or self._buffer.numel() < math.prod(shape):
-            self._buffer = _room(shape, key)
-            if self._filled is not None:
-                _beginning(self._buffer, self._filled.shape).copy_(self._filled)
-        self._filled = _beginning(self._buffer, shape)
-        for place, numbers in enumerate((key, value)):
-            self._filled[start:, :, place] = numbers.reshape(self.sentences, new, kv_heads, head_dim).transpose(0, 1)
-        keys, values = self._filled.permute(2, 1, 3, 0, 4)
-        return KeyValue(keys, values)
+        self.columns += new
+        if self._buffer is None or self._buffer.shape[0] < self.columns:
+            grown = key.new_empty(_room(self.columns), self.sentences, 2, kv_heads, head_dim)
+            if self._buffer is not None:
+                grown[:start] = self._buffer[:start]
+            self._use(grown)
+        assert self._views is not None
+        shape = (self.sentences, new, kv_heads, head_dim)
+        keys, values = self._views
+        keys.narrow(2, start, new).copy_(key.reshape(shape).transpose(1, 2))
+        values.narrow(2, start, new).copy_(value.reshape(shape).transpose(1, 2))
+        return KeyValue(keys.narrow(2, 0, self.columns), values.narrow(2, 0, self.columns))
 
     def truncate(self, columns: int) -> None:
         """Forget all but the first `columns` columns."""
@@ -76,25 +77,22 @@ class KeyValueCache:
             columns: int64 (new_columns, new_sentences): which columns of each.
         """
         self.sentences, present = len(sentences), self.sentences
-        if self._filled is None:
+        if self._buffer is None:
             return
-        shape = (*columns.shape, *self._filled.shape[2:])
-        buffer = _room(shape, self._filled)
-        kept = _beginning(buffer, shape)
+        self.columns = len(columns)
+        kept = self._buffer.new_empty(_room(self.columns), self.sentences, *self._buffer.shape[2:])
         places = (columns * present + sentences).flatten()
-        torch.index_select(self._filled.flatten(0, 1), 0, places, out=kept.view(-1, *shape[2:]))
-        self._filled, self._buffer = kept, buffer
+        torch.index_select(self._buffer.flatten(0, 1), 0, places, out=kept[: self.columns].flatten(0, 1))
+        self._use(kept)
+
+    def _use(self, buffer: Tensor) -> None:
+        self._buffer = buffer
+        self._views = KeyValue(*(buffer[:, :, place].permute(1, 2, 0, 3) for place in (0, 1)))
 
 
-def _room(shape: Sequence[int], like: Tensor) -> Tensor:
-    """A flat buffer for that shape, the first axis rounded up to whole blocks."""
-    blocks = shape[0] // GROWTH + 1
-    return like.new_empty(blocks * GROWTH * math.prod(shape[1:]))
-
-
-def _beginning(buffer: Tensor, shape: Sequence[int]) -> Tensor:
-    """The first numbers of a flat buffer as a tensor of that shape."""
-    return buffer[: math.prod(shape)].view(*shape)
+def _room(columns: int) -> int:
+    """Columns of a buffer that is to hold so many, and some more."""
+    return (columns // GROWTH + 1) * GROWTH
 
 
 class DecodingState:
@@ -112,6 +110,7 @@ class DecodingState:
         memory: keys and values of the source for each layer, each (rows, kv_heads, source_length, head_dim); empty
             without cross-attention.
         memory_mask: bool (rows, 1, 1, source_length), True = may attend; None = no padding.
+        layer_steps: what computes a single new token of each row; None = the layers themselves.
     """
 
     def __init__(
@@ -121,12 +120,15 @@ class DecodingState:
         num_layers: int,
         memory: list[KeyValue] | None = None,
         memory_mask: Tensor | None = None,
+        layer_steps: "list[LayerStep] | None" = None,
     ) -> None:
         self.length = 0  # tokens consumed so far, the same for every row
         self.sentences, self.beams = rows, 1
         self.caches = [KeyValueCache(rows) for _ in range(num_layers)]
-        self.memory = memory or []
+        self.memory = [_as_read(*pair) for pair in memory or []]
         self.memory_mask = memory_mask
+        self.layer_steps = layer_steps
+        self._memory_bias: Tensor | None = None
         self._visible: Tensor | None = None  # bool (sentences, beams, columns); None = each row sees all columns
         self._positions: Tensor | None = None  # int64 (sentences, columns): where in its text a column stands
         self._in_use = 0  # columns that some row of each sentence saw when they were last looked through
@@ -135,6 +137,14 @@ class DecodingState:
     def rows(self) -> int:
         """Number of rows."""
         return self.sentences * self.beams
+
+    @property
+    def memory_bias(self) -> Tensor | None:
+        """The memory's mask as what is added to scores, for each of the keys' heads: (rows, kv_heads, 1, source)."""
+        if self._memory_bias is None and self.memory_mask is not None and self.memory:
+            key = self.memory[0].key
+            self._memory_bias = additive(self.memory_mask, key.dtype).repeat(1, key.shape[1], 1, 1)
+        return self._memory_bias
 
     def extend(self, new_length: int, device: torch.device) -> None:
         """Make room for as many new positions of every row; the caches of the layers are to follow."""
@@ -189,11 +199,9 @@ class DecodingState:
         if moved or crowded:
             self._drop_columns(kept)
         if moved:
-            self.memory = [
-                KeyValue(key.index_select(0, kept), value.index_select(0, kept)) for key, value in self.memory
-            ]
+            self.memory = [_as_read(key, value, kept) for key, value in self.memory]
             if self.memory_mask is not None:
-                self.memory_mask = self.memory_mask.index_select(0, kept)
+                self.memory_mask, self._memory_bias = self.memory_mask.index_select(0, kept), None
 
     def truncate(self, length: int) -> None:
         """Go back: forget what every row read after its first `length` tokens.
@@ -236,6 +244,20 @@ class DecodingState:
                 self._visible = self._positions = None
         for cache in self.caches:
             cache.select(sentences, columns)
+
+
+def _as_read(key: Tensor, value: Tensor, rows: Tensor | None = None) -> KeyValue:
+    """Keys and values, or these rows of them, as products with few queries read them fastest.
+
+    On a CPU keys lie as (rows, kv_heads, head_dim, source_length) in memory.
+    """
+    if key.device.type != "cpu":
+        return (
+            KeyValue(key, value) if rows is None else KeyValue(key.index_select(0, rows), value.index_select(0, rows))
+        )
+    key = key.transpose(2, 3)
+    key, value = (x.contiguous() if rows is None else x.index_select(0, rows) for x in (key, value))
+    return KeyValue(key.transpose(2, 3), value)
 
 
 def _blocks(sentence_of_row: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
