@@ -66,8 +66,7 @@ class KeyValueCache:
 
     def truncate(self, columns: int) -> None:
         """Forget all but the first `columns` columns."""
-        if self._filled is not None:
-            self._filled = self._filled[:columns]
+        self.columns = min(self.columns, columns)
 
     def select(self, sentences: Tensor, columns: Tensor) -> None:
         """Keep these.
