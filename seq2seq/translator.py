@@ -37,10 +37,13 @@ from seq2seq.data.collate import padded
 from seq2seq.data.detokenizer import Detokenizer
 from seq2seq.data.lines import Line, Note, one_line, rejoined
 from seq2seq.data.pieces import Piece, cut_text, cut_words
+from seq2seq.data.prefixes import NO_PREFIX, Prefix, PrefixFeed, PrefixReader
 from seq2seq.data.surfaces import surfaces
 from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK, Tokenizers
 from seq2seq.decoding import Hypothesis, SearchResult, generate, search
-from seq2seq.decoding.lengths import FewestTokens, fewest_tokens, most_tokens
+from seq2seq.decoding.alternatives import completing, next_tokens
+from seq2seq.decoding.lengths import SLACK, FewestTokens, fewest_tokens, most_tokens
+from seq2seq.decoding.prefix import Prefixed, Struck
 from seq2seq.decoding.rules import Rule
 from seq2seq.decoding.settings import decoding_settings
 from seq2seq.decoding.speculative import Draft, speculate
@@ -48,7 +51,7 @@ from seq2seq.decoding.suppression import Phrases, SuppressedText, token_ids
 from seq2seq.device import resolve_device, resolve_precision
 from seq2seq.errors import ConfigError, DecodingError
 from seq2seq.evaluation.alignment import TOGETHER, Aligner, AlignmentSettings, Link, aligned, aligned_pairs
-from seq2seq.evaluation.forced import ForcedScore, ForcedScorer, line_pairs
+from seq2seq.evaluation.forced import LONGEST, ForcedScore, ForcedScorer, line_pairs
 from seq2seq.evaluation.least_risk import least_risk
 from seq2seq.model.combined import Combined, sensitivity_of
 from seq2seq.model.layout import for_few_rows
@@ -132,6 +135,7 @@ class Translator:
         self._device: torch.device = weight.device
         self._exact = weight.dtype in (torch.float32, torch.float64)
         self._phrases: dict[tuple[str, ...], Phrases] = {}
+        self._prefixes: PrefixReader | None = None
 
     @property
     def exact(self) -> bool:
@@ -149,12 +153,18 @@ class Translator:
     # ---------------------------------------------------------------- lines
 
     def translate(
-        self, lines: Iterable[Line | str], *, decoding: DecodingConfig | None = None, **changes: Any
+        self,
+        lines: Iterable[Line | str],
+        *,
+        prefixes: Iterable[Line | str] | None = None,
+        decoding: DecodingConfig | None = None,
+        **changes: Any,
     ) -> list[str]:
         """Translate lines.
 
         Args:
             lines: any text; nothing in it is an error, see data/lines.py.
+            prefixes: what each translation begins with, one for each line, see data/prefixes.py; "" = anything.
             decoding: all settings at once; None takes the checkpoint's.
             changes: fields of DecodingConfig that differ from these, and `seed` for search=sample.
 
@@ -164,12 +174,15 @@ class Translator:
         Raises:
             DecodingError: the model does not translate, or a setting is unknown, impossible or without effect.
         """
-        return [answer.text for answer in self.translate_stream(lines, decoding=decoding, **changes)]
+        stream = self.translate_stream(lines, prefixes=prefixes, decoding=decoding, **changes)
+        return [answer.text for answer in stream]
 
     def translate_stream(
         self,
         lines: Iterable[Line | str | None],
         *,
+        prefixes: Iterable[Line | str | None] | None = None,
+        alternatives: int | None = None,
         decoding: DecodingConfig | None = None,
         first_line: int = 0,
         done: int | None = None,
@@ -180,6 +193,9 @@ class Translator:
 
         Args:
             lines: any text; None asks for what can be answered without waiting for more.
+            prefixes: as for `translate`; None among them is passed over.
+            alternatives: how many candidates each answer has, as `Translator.alternatives` gives them, the last
+                repeated where there are fewer; None = n_best of the settings.
             decoding: as for `translate`.
             first_line: number of the first line, where these are the rest of a longer text.
             done: answers that an earlier call gave to these lines, which are left out; see answering.answers.
@@ -190,15 +206,31 @@ class Translator:
         settings = self.settings(decoding, **changes)
         self._forbidden(settings)  # says now what is no token
         seed = DEFAULT_SEED if changes.get("seed") is None else changes["seed"]
+        if alternatives is not None:
+            settings = completing(settings, changes, alternatives)
+
+        feed = None
+        if prefixes is not None:
+            feed = PrefixFeed(prefixes, self._prefix_reader(), first_line=first_line, done=done or 0)
 
         def solve(pieces: Sequence[Piece]) -> tuple[list[list[Hypothesis]], list[float]]:
-            return self._search(pieces, settings, seed=seed)
+            begin = [feed.of(piece.line, piece.part) if feed else NO_PREFIX for piece in pieces]
+            if alternatives is not None:
+                each = zip(pieces, begin, strict=True)
+                found = [self._alternatives(*one, settings, count=alternatives, seed=seed) for one in each]
+                return found, [math.inf] * len(pieces)  # each by itself
+            return self._search(pieces, settings, seed=seed, prefixes=begin)
 
         def answer(line: Line, notes: tuple[Note, ...], found: list[list[Hypothesis]]) -> Answer:
+            prefix = feed.take() if feed else NO_PREFIX
+            notes = (*notes, *prefix.notes)
             if any(not hypotheses[0].finished for hypotheses in found):
                 notes = (*notes, Note.unfinished)
-            return Answer(line.text, tuple(self._candidate(found, rank) for rank in range(settings.n_best)), notes)
+            ranks = range(settings.n_best if alternatives is None else alternatives)
+            candidates = (self._candidate(found, rank, prefix) for rank in ranks)
+            return Answer(line.text, tuple(candidates), notes)
 
+        lines = feed.beside(lines) if feed else lines
         rows = settings.beam_size if settings.search is Search.beam else settings.num_candidates
         budget = settings.batch_tokens // rows
         found = self._answers(lines, solve, answer, budget=budget, first_line=first_line, done=done)
@@ -207,6 +239,28 @@ class Translator:
         # Where the next line may be long in coming, no answer waits for another.
         together = 1 if done is None and not isinstance(lines, Sequence) else TOGETHER
         return aligned(found, self.aligner(alignments), together=together)
+
+    def alternatives(
+        self, line: Line | str, prefix: Line | str = "", *, count: int = 5, **changes: Any
+    ) -> list[Candidate]:
+        """Translations of a line that go on from a prefix in different ways: what an autocompletion offers.
+
+        Args:
+            line: what to translate.
+            prefix: what has been written of the translation; see data/prefixes.py.
+            count: how many.
+            changes: as for `translate`; the search they name completes each alternative.
+
+        Returns:
+            up to `count` translations. No two write the same token behind the prefix; their scores are the
+            log-probabilities, in nats, of what they write there (with the last word of the prefix, where it is
+            open), and the most probable is first.
+
+        Raises:
+            DecodingError: as for `translate`, or n_best or mbr is among the changes.
+        """
+        (answer,) = self.translate_stream([line], prefixes=[prefix], alternatives=count, **changes)
+        return list(dict.fromkeys(answer.candidates))
 
     def align(
         self,
@@ -454,23 +508,29 @@ class Translator:
         )
 
     def _search(
-        self, pieces: Sequence[Piece], settings: DecodingConfig, *, seed: int
+        self, pieces: Sequence[Piece], settings: DecodingConfig, *, seed: int, prefixes: Sequence[Prefix] = ()
     ) -> tuple[list[list[Hypothesis]], list[float]]:
         source, source_mask = self._source(pieces)
         most = [most_tokens(settings, len(piece.ids) - 1) for piece in pieces]
+        for row, prefix in enumerate(prefixes):
+            most[row] = max(most[row], prefix.most_tokens + SLACK)
         if self.config.model.positions is Positions.learned:
             most = [min(length, self.config.model.max_length) for length in most]
         fewest = []
         if settings.min_length_ratio:
             fewest.append(FewestTokens([fewest_tokens(settings, len(piece.ids) - 1) for piece in pieces], eos_id=EOS))
+        model, forbidden, rules = self.model, self._forbidden(settings), [*fewest, *self._rules(settings, limits=most)]
+        if any(prefix.most_tokens for prefix in prefixes):
+            rule = Prefixed(model, prefixes, self._prefix_reader().growth)
+            model, rules, forbidden = rule.model, [Struck(forbidden, self._device), *rules, rule], ()
         result = search(
-            self.model,
+            model,
             self.model.start(source, source_mask=source_mask),
             torch.full((len(pieces), 1), BOS, device=self._device),
             config=settings,
             eos_id=EOS,
-            forbidden_ids=self._forbidden(settings),
-            rules=[*fewest, *self._rules(settings, limits=most)],
+            forbidden_ids=forbidden,
+            rules=rules,
             max_length=most,
             seed=seed,
             row_seeds=[_mixed(piece.line, piece.part) for piece in pieces],
@@ -478,6 +538,30 @@ class Translator:
         if settings.mbr is not Utility.none:
             result = self._least_risk(result, settings)
         return result.hypotheses, result.margins
+
+    def _alternatives(
+        self, piece: Piece, prefix: Prefix, settings: DecodingConfig, *, count: int, seed: int
+    ) -> list[Hypothesis]:
+        """Outputs that differ in what they write behind the prefix, scored by that; one of a later part of a line."""
+        if piece.part:
+            return self._search([piece], settings, seed=seed)[0][0]
+        source, source_mask = self._source([piece])
+        ways = next_tokens(
+            self.model,
+            self.model.start(source, source_mask=source_mask),
+            torch.full((1, 1), BOS, device=self._device),
+            prefix,
+            surfaces=self._prefix_reader().surfaces,
+            eos_id=EOS,
+            forbidden_ids=self._forbidden(settings),
+            min_length=fewest_tokens(settings, len(piece.ids) - 1),
+            count=count,
+        )
+        begin = [dataclasses.replace(NO_PREFIX, tokens=(*prefix.tokens, *way.tokens)) for way in ways]
+        found, _ = self._search([piece] * len(begin), settings, seed=seed, prefixes=begin)
+        return [
+            dataclasses.replace(hypotheses[0], score=way.log_prob) for hypotheses, way in zip(found, ways, strict=True)
+        ]
 
     def _least_risk(self, candidates: SearchResult, settings: DecodingConfig) -> SearchResult:
         """Of each piece's candidates the n_best by expected utility, which becomes their score."""
@@ -523,10 +607,20 @@ class Translator:
         source = torch.from_numpy(ids).to(self._device)
         return source, None if mask.all() else torch.from_numpy(mask).to(self._device)
 
-    def _candidate(self, found: list[list[Hypothesis]], rank: int) -> Candidate:
+    def _prefix_reader(self) -> PrefixReader:
+        """It takes a moment to make, the time of a few lines."""
+        if self._prefixes is None:
+            # A table of positions ends; elsewhere far more than any line that the model was trained on.
+            table = self.config.model.positions is Positions.learned
+            most = self.config.model.max_length - 1 if table else LONGEST * self.config.data.max_length
+            self._prefixes = PrefixReader(self.tokenizers.target, most_tokens=most)
+        return self._prefixes
+
+    def _candidate(self, found: list[list[Hypothesis]], rank: int, prefix: Prefix = NO_PREFIX) -> Candidate:
         """The output of a rank: the pieces' outputs of that rank, or their last where a piece has fewer."""
         chosen = [hypotheses[min(rank, len(hypotheses) - 1)] for hypotheses in found]
         texts = [one_line(self.tokenizers.target.decode(hypothesis.tokens)) for hypothesis in chosen]
+        texts[:1] = [prefix.completed(texts[0]) if texts else prefix.text]
         return Candidate(
             text=rejoined(texts),
             score=math.fsum(hypothesis.score for hypothesis in chosen) / max(len(chosen), 1),

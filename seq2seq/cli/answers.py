@@ -47,7 +47,8 @@ def answer_lines(
         the exit code.
     """
     if arguments.scores and (arguments.json or (n_best or 1) > 1):
-        other = "--json" if arguments.json else "--n-best"
+        several = "--alternatives" if getattr(arguments, "alternatives", None) else "--n-best"
+        other = "--json" if arguments.json else several
         raise ConfigError(f"--scores has no effect with {other}, whose output holds the scores; leave it out.")
     inputs = Inputs(arguments.input)
     inputs.refuse(arguments.output)

@@ -6,6 +6,7 @@ from seq2seq.cli.alignments import add_alignment_options, alignment_settings, ch
 from seq2seq.cli.answers import answer_lines
 from seq2seq.cli.combining import add_combination_options
 from seq2seq.cli.options import add_line_options, add_model_options, add_search_options, given_settings
+from seq2seq.cli.prefixes import add_prefix_options, given_prefixes
 
 DESCRIPTION = """\
 Translate text, one line out for each line in, in order, as it goes.
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_model_options(parser, several=True)
     add_combination_options(parser)
     add_line_options(parser)
+    add_prefix_options(parser)
     add_alignment_options(parser)
     add_search_options(parser, SETTINGS)
 
@@ -67,10 +69,18 @@ def run(arguments: argparse.Namespace, program: str) -> int:
     settings = given_settings(arguments, SETTINGS)
     check_alignments(arguments)
     alignments = alignment_settings(arguments) if arguments.alignments else None
+    beginnings = given_prefixes(arguments)
     return answer_lines(
         arguments,
         program,
-        lambda model, lines, done: model.translate_stream(lines, done=done, alignments=alignments, **settings),
-        n_best=arguments.n_best,
-        candidates=lambda model: model.settings(**settings).n_best,
+        lambda model, lines, done: model.translate_stream(
+            lines,
+            prefixes=beginnings,
+            alternatives=arguments.alternatives,
+            done=done,
+            alignments=alignments,
+            **settings,
+        ),
+        n_best=arguments.alternatives or arguments.n_best,
+        candidates=lambda model: arguments.alternatives or model.settings(**settings).n_best,
     )

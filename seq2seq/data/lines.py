@@ -31,6 +31,8 @@ class Note(Enum):
     cut = "one word or character longer than the model takes, only its beginning read"
     no_newline = "last line without a newline"
     unfinished = "output stopped at its length limit"
+    prefix_unknown = "prefix with characters outside the vocabulary, read as the unknown token"
+    prefix_too_long = "prefix longer than the model takes, answered with the prefix alone"
     nothing = "target empty or blank, only its end scored"
     no_source = "source empty or blank, target scored all the same"
     unknown = "characters outside the vocabulary, scored as the unknown token"
