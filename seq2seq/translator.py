@@ -437,6 +437,7 @@ class Translator:
             tokens, settings, forbidden=forbidden, seed=(seed, sample), skip_space=doubled, draft=draft
         )
 
+    @torch.inference_mode()
     def _generate(
         self,
         tokens: list[int],
@@ -507,6 +508,7 @@ class Translator:
             done=done,
         )
 
+    @torch.inference_mode()
     def _search(
         self, pieces: Sequence[Piece], settings: DecodingConfig, *, seed: int, prefixes: Sequence[Prefix] = ()
     ) -> tuple[list[list[Hypothesis]], list[float]]:
@@ -587,7 +589,7 @@ class Translator:
             self._phrases[texts] = Phrases(phrases, surfaces=surfaces(target), eos_id=EOS)
         return [SuppressedText(self._phrases[texts], limits=limits, past=past)]
 
-    @torch.no_grad()
+    @torch.inference_mode()
     def _label(self, pieces: Sequence[Piece]) -> tuple[list[Tensor], list[float]]:
         """Log-probabilities of labels for each piece, (1, labels) or for tagging (words, labels), and leads in nats."""
         source, source_mask = self._source(pieces)

@@ -37,8 +37,8 @@ class Decodable(Protocol[StateT_contra]):
             state: what has been read so far; it is changed.
 
         Returns:
-            logits of the next token, (rows, vocab); of several models together (model/combined.py) not logits but what
-            a search is to add up.
+            logits of the next token, (rows, vocab), a new tensor that the caller may overwrite; of several models
+            together (model/combined.py) not logits but what a search is to add up.
         """
 
 

@@ -26,7 +26,7 @@ def log_probabilities(logits: Tensor, *, forbidden: Tensor, combined: bool = Fal
     mean the same whatever is forbidden.
 
     Args:
-        logits: (rows, vocab)
+        logits: (rows, vocab); used up.
         forbidden: ids of tokens that may not be chosen, (number,) int64.
         combined: these are no logits but what several models' log-probabilities make together, to be used as it is.
 

@@ -86,7 +86,8 @@ class Sinusoidal(Positions):
         end = start + x.shape[1]
         table = self.table  # another thread may put another in its place at any time
         if end > table.shape[0]:
-            table = self.table = self._waves(2 * end).to(table)
+            with torch.inference_mode(False):  # what is kept must serve training too
+                table = self.table = self._waves(2 * end).to(table)
         return x + table[start:end]
 
     if TYPE_CHECKING:
@@ -148,7 +149,8 @@ class Rotary(Positions):
         end = start + length
         cos, sin = self.cos, self.sin  # another thread may put others in their place at any time
         if end > min(cos.shape[0], sin.shape[0]):
-            cos, sin = (waves.to(cos) for waves in self._waves(2 * end))
+            with torch.inference_mode(False):  # what is kept must serve training too
+                cos, sin = (waves.to(cos) for waves in self._waves(2 * end))
             self.cos, self.sin = cos, sin
         return Rotation(cos[start:end], sin[start:end])
 

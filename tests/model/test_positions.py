@@ -99,3 +99,16 @@ def test_impossible_widths_are_refused() -> None:
 @pytest.mark.parametrize("kind", [Sinusoidal, Rotary, ALiBi])
 def test_fixed_tables_are_not_saved(kind: type[Positions]) -> None:
     assert kind(8, **SHAPE).state_dict() == {}
+
+
+@pytest.mark.parametrize("kind", ["sinusoidal", "rotary"])
+def test_a_table_that_grew_while_decoding_serves_training(kind: str) -> None:
+    positions = POSITIONS[kind](8, num_heads=2, max_length=4)
+    x = torch.randn(1, 3, 2, 4, requires_grad=True)
+    with torch.inference_mode():
+        positions(torch.randn(1, 9, 8))
+        positions.rotation(9)
+    rotation = positions.rotation(3, start=5)
+    turned = x if rotation is None else rotate(x, rotation)
+    (turned.flatten(2) + positions(torch.zeros(1, 3, 8), start=5)).square().sum().backward()
+    assert x.grad is not None and x.grad.abs().sum() > 0
