@@ -6,16 +6,14 @@ from torch import Tensor
 
 from seq2seq.config import LengthNormalisation
 from seq2seq.decoding.decodable import Decodable, SearchResult, StateT
-from seq2seq.decoding.logits import NEVER
+from seq2seq.decoding.logits import best_and_lead
 from seq2seq.decoding.rules import Rule
 from seq2seq.decoding.single import run, written_tokens
 
 
 def likeliest(log_probs: Tensor, rows: Tensor, length: int) -> tuple[Tensor, Tensor]:
     """The most probable token of each row (the lowest id of equals), and its lead over the second in nats."""
-    best, tokens = log_probs.max(dim=1)
-    others = log_probs.scatter(1, tokens.unsqueeze(1), NEVER)
-    return tokens, best - others.amax(dim=1)
+    return best_and_lead(log_probs)
 
 
 def greedy_search(

@@ -158,6 +158,29 @@ def best_continuations(log_probs: Tensor, scores: Tensor, count: int) -> tuple[T
     return values, parents, tokens
 
 
+def best_and_lead(log_probs: Tensor) -> tuple[Tensor, Tensor]:
+    """The most probable token of each row (the lowest id of equals), and by how many nats it leads over the second.
+
+    Args:
+        log_probs: (rows, vocab)
+
+    Returns:
+        each (rows,)
+    """
+    block = _block_length(log_probs.shape[1])
+    # The maximum of each block first: to find where a maximum stands takes torch five times as long as to find it.
+    blocks = log_probs.view(len(log_probs), -1, block)
+    maxima = blocks.amax(dim=2)
+    best, chosen = maxima.max(dim=1, keepdim=True)
+    candidates = blocks.gather(1, chosen.unsqueeze(2).expand(-1, -1, block)).squeeze(1)
+    places = candidates.max(dim=1, keepdim=True).indices
+    # The second is the best of another block, or the second of this one.
+    second = torch.maximum(
+        maxima.scatter_(1, chosen, NEVER).amax(dim=1), candidates.scatter_(1, places, NEVER).amax(dim=1)
+    )
+    return (chosen * block + places).squeeze(1), best.squeeze(1) - second
+
+
 @cache
 def _block_length(vocab: int) -> int:
     """The divisor of vocab to search by: about the square root of usual sizes, and a multiple of the CPU's vectors."""

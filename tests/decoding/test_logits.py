@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq.decoding.logits import (
+    best_and_lead,
     best_continuations,
     keep_above_epsilon,
     keep_min_p,
@@ -136,3 +137,14 @@ def test_best_continuations(seed, sentences, beams, vocab, count, holes):
         assert got[: len(expected)] == expected
         assert len(got) == count
         assert all(value == -math.inf and b < beams and t < vocab for value, b, t in got[len(expected) :])
+
+
+@given(st.data(), st.integers(1, 4), st.sampled_from([1, 2, 7, 24, 64, 130]))
+def test_best_and_lead(data, rows, vocab):
+    values = st.lists(st.sampled_from([-math.inf, -3.0, -1.0, -0.5]), min_size=vocab, max_size=vocab)
+    log_probs = torch.tensor([data.draw(values.filter(lambda row: max(row) > -math.inf)) for _ in range(rows)])
+    tokens, leads = best_and_lead(log_probs.clone())
+    for row, token, lead in zip(log_probs.tolist(), tokens.tolist(), leads.tolist(), strict=True):
+        first, *others = sorted(row, reverse=True)
+        assert token == row.index(first)
+        assert lead == (first - others[0] if others else math.inf)
