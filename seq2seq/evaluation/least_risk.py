@@ -55,7 +55,10 @@ def least_risk(
     """
     utilities = expected_utilities(texts, utility)
     best_first = sorted(range(len(texts)), key=lambda index: (-utilities[index], -log_probs[index]))
-    chosen = list({texts[index]: index for index in reversed(best_first)}.values())[::-1]
+    firsts: dict[str, int] = {}
+    for index in best_first:
+        firsts.setdefault(texts[index], index)
+    chosen = list(firsts.values())
     leads = [
         log_probs[index] - log_probs[other]
         for index, other in zip(chosen[:keep], chosen[1:], strict=False)

@@ -55,6 +55,12 @@ def test_order_changes_nothing_but_by_margin(texts: list[str], seed: int) -> Non
     assert one == two or margin == 0
 
 
+def test_a_text_has_the_place_of_its_most_probable_copy() -> None:
+    texts = ["a a a", "b b b", "a a a", "b b b"]
+    best, margin = least_risk(texts, [-3.0, -2.0, -1.0, -2.5], utility=Utility.chrf, keep=2)
+    assert ([index for index, _ in best], margin) == ([2, 1], 1.0)
+
+
 def test_of_equal_utilities_the_more_probable_by_its_lead() -> None:
     best, margin = least_risk(["aa", "bb"], [-3.0, -1.25], utility=Utility.chrf, keep=1)
     assert (best, margin) == ([(1, 50.0)], 1.75)
