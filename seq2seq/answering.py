@@ -6,7 +6,7 @@ What solves a piece is given: a search for translations, a classifier, a tagger.
 import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
 
@@ -15,6 +15,7 @@ import torch
 from seq2seq.data.lines import Line, Note, windows
 from seq2seq.data.pieces import Cut, Piece, length_sorted
 from seq2seq.errors import DataError, DecodingError
+from seq2seq.signals.report import LineReport
 from seq2seq.workers import results_in_order
 
 TOLERANCE = 1e-4
@@ -80,11 +81,20 @@ class Answer:
         source: the line as it was read, repaired.
         candidates: best first; as many as n_best.
         notes: what was odd.
+        reporter: makes `report` when it is asked for.
     """
 
     source: str
     candidates: tuple[Candidate, ...]
     notes: tuple[Note, ...]
+    reporter: Callable[[], LineReport] | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def report(self) -> LineReport:
+        """How far the best candidate is to be trusted: notes, flags and signals. Made when first asked for."""
+        if self.reporter is None:
+            raise LookupError("this answer was made without a reporter")
+        return self.reporter()
 
     @property
     def text(self) -> str:

@@ -223,6 +223,8 @@ def assembled(config: Config, folder: RunFolder, ranks: Ranks | None = None) -> 
         "ranks": ranks.world_size,
         "versions": versions(),
     }
+    if config.task is Task.translation:
+        facts["length_ratio"] = prepared.length_ratio
     return Assembly(config, folder, prepared, trainer, scorer, save, facts)
 
 

@@ -12,7 +12,6 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +35,7 @@ from seq2seq.config import (
 from seq2seq.data.collate import padded
 from seq2seq.data.detokenizer import Detokenizer
 from seq2seq.data.lines import Line, Note, one_line, rejoined
-from seq2seq.data.pieces import Piece, cut_text, cut_words
+from seq2seq.data.pieces import Cut, Piece, cut_text, cut_words
 from seq2seq.data.prefixes import NO_PREFIX, Prefix, PrefixFeed, PrefixReader
 from seq2seq.data.surfaces import surfaces
 from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK, Tokenizers
@@ -53,9 +52,11 @@ from seq2seq.errors import ConfigError, DecodingError
 from seq2seq.evaluation.alignment import TOGETHER, Aligner, AlignmentSettings, Link, aligned, aligned_pairs
 from seq2seq.evaluation.forced import LONGEST, ForcedScore, ForcedScorer, line_pairs
 from seq2seq.evaluation.least_risk import least_risk
+from seq2seq.inspection import Found, Inspector
 from seq2seq.model.combined import Combined, sensitivity_of
 from seq2seq.model.layout import for_few_rows
 from seq2seq.model.state import DecodingState
+from seq2seq.signals.bounds import Bounds
 from seq2seq.workers import worker_count
 
 FORBIDDEN = (PAD, BOS, UNK)
@@ -114,7 +115,8 @@ def load(
     model = checkpoint.model.to(dtype)
     if place.type == "cpu":
         for_few_rows(model)
-    return Translator(checkpoint.config, model, checkpoint.tokenizers)
+    ratio = checkpoint.metrics.get("length_ratio")
+    return Translator(checkpoint.config, model, checkpoint.tokenizers, usual_length_ratio=ratio)
 
 
 class Translator:
@@ -127,9 +129,13 @@ class Translator:
         config: what the model was trained with; `config.decoding` has the settings that a call does not change.
         model: in evaluation mode, on its device.
         tokenizers: of both sides.
+        usual_length_ratio: target tokens for each source token in the training text; None where that is not known.
     """
 
-    def __init__(self, config: Config, model: Any, tokenizers: Tokenizers) -> None:
+    def __init__(
+        self, config: Config, model: Any, tokenizers: Tokenizers, *, usual_length_ratio: float | None = None
+    ) -> None:
+        self.usual_length_ratio = usual_length_ratio
         self.config, self.model, self.tokenizers = config, model, tokenizers
         weight = next(model.parameters())
         self._device: torch.device = weight.device
@@ -187,9 +193,10 @@ class Translator:
         first_line: int = 0,
         done: int | None = None,
         alignments: AlignmentSettings | None = None,
+        bounds: Bounds | None = None,
         **changes: Any,
     ) -> Iterator[Answer]:
-        """As `translate`, but line by line in bounded memory, with scores, alternatives and notes.
+        """As `translate`, but line by line in bounded memory, with scores, alternatives, notes and reports.
 
         Args:
             lines: any text; None asks for what can be answered without waiting for more.
@@ -200,6 +207,8 @@ class Translator:
             first_line: number of the first line, where these are the rest of a longer text.
             done: answers that an earlier call gave to these lines, which are left out; see answering.answers.
             alignments: how to link the words of outputs with those of their lines; None leaves Candidate.alignment out.
+            bounds: what flags an output. Given, the signals of all lines are measured in batches; None measures those
+                of a line when its answer's `report` is asked for, and flags it by the bounds by default.
             changes: as for `translate`.
         """
         self._check_task(Task.translation)
@@ -213,7 +222,7 @@ class Translator:
         if prefixes is not None:
             feed = PrefixFeed(prefixes, self._prefix_reader(), first_line=first_line, done=done or 0)
 
-        def solve(pieces: Sequence[Piece]) -> tuple[list[list[Hypothesis]], list[float]]:
+        def solve(pieces: Sequence[Piece]) -> Found:
             begin = [feed.of(piece.line, piece.part) if feed else NO_PREFIX for piece in pieces]
             if alternatives is not None:
                 each = zip(pieces, begin, strict=True)
@@ -233,7 +242,12 @@ class Translator:
         lines = feed.beside(lines) if feed else lines
         rows = settings.beam_size if settings.search is Search.beam else settings.num_candidates
         budget = settings.batch_tokens // rows
-        found = self._answers(lines, solve, answer, budget=budget, first_line=first_line, done=done)
+        inspector, first = self._inspector(bounds), first_line + (done or 0)
+        where: dict[str, Any] = {"budget": budget, "first_line": first_line, "done": done}
+        if bounds is None:
+            found = self._answers(lines, solve, inspector.later(answer, self._cut, first=first), **where)
+        else:
+            found = self._answers(lines, inspector.solver(solve), inspector.at_once(answer, first=first), **where)
         if alignments is None:
             return found
         # Where the next line may be long in coming, no answer waits for another.
@@ -355,23 +369,39 @@ class Translator:
         return [answer.text for answer in self.predict_stream(lines, batch_tokens=batch_tokens)]
 
     def predict_stream(
-        self, lines: Iterable[Line | str | None], *, batch_tokens: int | None = None, done: int | None = None
+        self,
+        lines: Iterable[Line | str | None],
+        *,
+        batch_tokens: int | None = None,
+        bounds: Bounds | None = None,
+        done: int | None = None,
     ) -> Iterator[Answer]:
-        """As `predict`, but line by line in bounded memory, with log-probabilities and notes; done: see `answers`."""
+        """As `predict`, but line by line in bounded memory, with log-probabilities, notes and reports.
+
+        Args:
+            lines: any text; None asks for what can be answered without waiting for more.
+            batch_tokens: as for `predict`.
+            bounds: what flags an answer in its `report`; None takes those by default.
+            done: answers that an earlier call gave to these lines, which are left out; see answering.answers.
+        """
         self._check_task(Task.classification, Task.tagging)
+
+        def whole(found: list[Tensor]) -> Tensor:
+            log_probs = torch.cat(found)
+            if self.config.task is Task.classification:  # the pieces of a split line judge together
+                log_probs = log_probs.sum(dim=0, keepdim=True).log_softmax(dim=1)
+            return log_probs
 
         def answer(line: Line, notes: tuple[Note, ...], found: list[Tensor]) -> Answer:
             if not found:
                 return Answer(line.text, (Candidate("", 0.0, 0.0, 0),), notes)
-            log_probs = torch.cat(found)
-            if self.config.task is Task.classification:  # the pieces of a split line judge together
-                log_probs = log_probs.sum(dim=0, keepdim=True).log_softmax(dim=1)
-            best, labels = log_probs.max(dim=1)
+            best, labels = whole(found).max(dim=1)
             text, total = self.tokenizers.target.decode(labels.tolist()), float(best.sum())
             return Answer(line.text, (Candidate(one_line(text), total, total, len(labels)),), notes)
 
         budget = batch_tokens or self.config.decoding.batch_tokens
-        return self._answers(lines, self._label, answer, budget=budget, done=done)
+        join = self._inspector(bounds).of_labels(answer, self._cut, whole=whole, first=done or 0)
+        return self._answers(lines, self._label, join, budget=budget, done=done)
 
     # ----------------------------------------------------------------- text
 
@@ -495,10 +525,9 @@ class Translator:
         first_line: int = 0,
         done: int | None = None,
     ) -> Iterator[Answer]:
-        cut = cut_words if self.config.task is Task.tagging else cut_text
         return answers(
             lines,
-            cut=partial(cut, tokenizer=self.tokenizers.source, max_length=self.config.data.max_length),
+            cut=self._cut,
             solve=solve,
             join=answer,
             budget=budget,
@@ -507,6 +536,15 @@ class Translator:
             first_line=first_line,
             done=done,
         )
+
+    def _cut(self, window: Sequence[Line], *, first: int) -> Cut:
+        cut = cut_words if self.config.task is Task.tagging else cut_text
+        return cut(window, self.tokenizers.source, max_length=self.config.data.max_length, first=first)
+
+    def _inspector(self, bounds: Bounds | None) -> Inspector:
+        bounds = bounds or Bounds()
+        usual = bounds.usual_length_ratio or self.usual_length_ratio or 1.0
+        return Inspector(self.model, self.tokenizers, usual_length_ratio=usual, bounds=bounds)
 
     @torch.inference_mode()
     def _search(

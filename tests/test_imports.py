@@ -14,9 +14,10 @@ FILES = sorted(PACKAGE.rglob("*.py"))
 LEVELS = [
     {"errors", "files", "memory", "ranges", "workers"},
     {"config", "plain"},
-    {"configure", "device", "model", "data"},
+    {"configure", "device", "model", "data", "signals"},
     {"checkpoint", "answering"},
     {"training", "decoding", "evaluation", "interop", "combination"},
+    {"inspection"},
     {"translator"},
     {"scoring", "model_card"},
     {"planning"},

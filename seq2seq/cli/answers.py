@@ -3,6 +3,7 @@
 import argparse
 import collections
 import contextlib
+import itertools
 import json
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.alignments import write_alignments
 from seq2seq.cli.combining import combination_settings
+from seq2seq.cli.reporting import Reports
 from seq2seq.cli.resuming import begin, check_resume
 from seq2seq.cli.stops import terminable
 from seq2seq.cli.streams import Inputs, Output
@@ -58,12 +60,14 @@ def answer_lines(
         if getattr(arguments, "alignments", None) is not None:
             links = stack.enter_context(Output(arguments.alignments, keep=True))
         stack.enter_context(terminable())
-        outputs = [output] if links is None else [output, links]
+        reports = Reports(arguments, inputs, stack)
+        outputs = [one for one in (output, links, reports.output) if one is not None]
         check_resume(arguments, [inputs], outputs)
         model = load_model(arguments)  # after the files: a wrong name shows at once
         each = 1 if arguments.json else candidates(model)
-        numbers = arguments.scores or arguments.json or each > 1
-        done = begin(arguments, [inputs], [(one, each) for one in outputs], exact_text=model.exact and not numbers)
+        numbers = arguments.scores or arguments.json or each > 1 or reports.output is not None
+        counts = [(one, 1 if one is reports.output else each) for one in outputs]
+        done = begin(arguments, [inputs], counts, exact_text=model.exact and not numbers)
         report = Report(program, inputs, quiet=arguments.quiet, done=done)
         lines = report.reading(inputs.lines())
         try:
@@ -72,10 +76,11 @@ def answer_lines(
                 output.write(text, lines=text.count("\n"))
                 if links is not None:
                     write_alignments(links, answer, best_only=arguments.json)
+                reports.add(answer)
                 report.add(answer)
         except KeyboardInterrupt as stop:
             raise type(stop)(how_to_go_on(output, inputs)) from None
-    report.end()
+    report.end(reports.summary())
     return 0
 
 
@@ -171,12 +176,12 @@ class Report:
         if not self._quiet and time.monotonic() - self._start > SILENT:
             self._progress.show(f"{self._program}: {self._speed()}{self._time_left()}")
 
-    def end(self) -> None:
-        """Say how fast it was and which lines were odd."""
+    def end(self, summary: Iterable[str] = ()) -> None:
+        """Say how fast it was and which lines were odd, and what else there is to say."""
         if self._quiet:
             return
         self._progress.say(f"{self._program}: {self._speed()} in {self._duration(time.monotonic() - self._start)}")
-        for line in odd_lines(self._notes):
+        for line in itertools.chain(odd_lines(self._notes), summary):
             self._progress.say(line)
 
     def _speed(self) -> str:

@@ -19,7 +19,7 @@ FOLDERS = frozenset({"ckpt", "lm"})
 """Options that name checkpoint folders; their files are compared."""
 READ = frozenset({"source", "target", "prefix"})
 """Options that name files to read, whose bytes are compared, beside --input."""
-WRITTEN = frozenset({"output", "alignments"})
+WRITTEN = frozenset({"output", "alignments", "report"})
 """Options that name files to write: the same lines may go anywhere."""
 FREE = frozenset({"command", "input", "resume", "quiet"}) | FOLDERS | READ | WRITTEN
 """Options that are not compared as they are given."""

@@ -7,6 +7,7 @@ from seq2seq.cli.answers import answer_lines
 from seq2seq.cli.combining import add_combination_options
 from seq2seq.cli.options import add_line_options, add_model_options, add_search_options, given_settings
 from seq2seq.cli.prefixes import add_prefix_options, given_prefixes
+from seq2seq.cli.reporting import add_report_options, given_bounds
 
 DESCRIPTION = """\
 Translate text, one line out for each line in, in order, as it goes.
@@ -62,6 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_prefix_options(parser)
     add_alignment_options(parser)
     add_search_options(parser, SETTINGS)
+    add_report_options(parser)
 
 
 def run(arguments: argparse.Namespace, program: str) -> int:
@@ -70,6 +72,7 @@ def run(arguments: argparse.Namespace, program: str) -> int:
     check_alignments(arguments)
     alignments = alignment_settings(arguments) if arguments.alignments else None
     beginnings = given_prefixes(arguments)
+    bounds = given_bounds(arguments)
     return answer_lines(
         arguments,
         program,
@@ -79,6 +82,7 @@ def run(arguments: argparse.Namespace, program: str) -> int:
             alternatives=arguments.alternatives,
             done=done,
             alignments=alignments,
+            bounds=bounds,
             **settings,
         ),
         n_best=arguments.alternatives or arguments.n_best,

@@ -47,6 +47,21 @@ class Prepared:
         """What the user must know about the text, to be shown in a box; None when all is as asked."""
         return self.corpus.notice
 
+    @property
+    def length_ratio(self) -> float | None:
+        """Target tokens for each source token in the training text, end tokens left out; None without pairs."""
+        if isinstance(self.train, TokenStream):
+            return None
+        pairs = sum(len(dataset) for dataset in self.train)
+        sources, targets = (
+            sum(int(lengths.sum(dtype=np.int64)) for lengths in side) - pairs
+            for side in (
+                [dataset.source_lengths for dataset in self.train],
+                [dataset.target_lengths for dataset in self.train],
+            )
+        )
+        return round(targets / sources, 6) if sources > 0 else None
+
     @cached_property
     def valid_pairs(self) -> list[Pair]:
         """(source, reference) texts of the validation set; a language model's source is empty."""

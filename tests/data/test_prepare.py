@@ -36,6 +36,9 @@ def test_translation_drops_training_pairs_only(config, sentences, write_pairs) -
     assert counts is not None and isinstance(prepared.train, list)
     assert (counts.read, counts.empty, counts.too_long, counts.length_ratio) == (403, 1, 1, 1)
     assert [len(dataset) for dataset in prepared.train] == [400]
+    (kept,) = prepared.train
+    tokens = [sum(len(side(index)) - 1 for index in range(400)) for side in (kept.source, kept.target)]
+    assert prepared.length_ratio == pytest.approx(tokens[1] / tokens[0], abs=1e-6)
     assert prepared.valid_pairs == prepared.test_pairs == odd
     for encoded in (prepared.valid, prepared.test):
         assert isinstance(encoded, TokenDataset)

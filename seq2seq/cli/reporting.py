@@ -1,0 +1,126 @@
+"""`--report` and its bounds: a record of each line in a file, and what they come to on stderr."""
+
+import argparse
+import collections
+import contextlib
+import dataclasses
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from seq2seq.cli.streams import Inputs, Output
+from seq2seq.errors import ConfigError
+from seq2seq.signals.bounds import Bounds, Flag
+
+if TYPE_CHECKING:
+    from seq2seq.answering import Answer
+
+BOUNDS_HELP = {
+    "min_relative_length": "too_short below: (output tokens + 5) / (usual * source tokens + 5); 0 flags none",
+    "max_relative_length": "too_long above this length",
+    "max_repetition": "repetition above: share of repeated 4-grams beyond the source's own",
+    "max_run": "repetition above: tokens of a stretch that repeats itself, beyond the source's own",
+    "max_copied": "copied above: share of output words that stand in the source; 1 flags none",
+    "min_coverage": "low_coverage below: share of the source that is attended to; 0 flags none",
+    "min_confidence": "low_confidence below: exp(log_prob / tokens); 0 flags none",
+    "usual_length_ratio": "target tokens for each source token that count as usual",
+    "max_unreadable": "unreadable above: share of unknown and byte tokens in the source; 1 flags none",
+}
+OF_LABELS = ("min_confidence", "max_unreadable")
+"""The bounds of what labels have."""
+
+
+def add_report_options(parser: argparse.ArgumentParser, *, labels: bool = False) -> None:
+    """--report and the bounds.
+
+    Args:
+        parser: gets them.
+        labels: the outputs are labels.
+    """
+    group = parser.add_argument_group(
+        "trust", "What is out of these bounds is flagged; the README says what each signal is."
+    )
+    group.add_argument(
+        "--report",
+        metavar="FILE",
+        help="one JSON object for each input line, in order, as it goes: what was done to it, signals, flags; written "
+        "like --output",
+    )
+    for field in dataclasses.fields(Bounds):
+        if labels and field.name not in OF_LABELS:
+            continue
+        default = "the training text's" if field.default is None else field.default
+        group.add_argument(
+            "--" + field.name.replace("_", "-"),
+            type=int if field.type is int else float,
+            metavar="N" if field.type is int else "X",
+            help=f"{BOUNDS_HELP[field.name]} (default: {default})",
+        )
+
+
+def given_bounds(arguments: argparse.Namespace) -> Bounds | None:
+    """The bounds; None without --report.
+
+    Raises:
+        ConfigError: one is out of its range, or has no effect.
+    """
+    names = [field.name for field in dataclasses.fields(Bounds)]
+    given = {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None}
+    if arguments.report is None:
+        if given:
+            option = "--" + next(iter(given)).replace("_", "-")
+            raise ConfigError(f"{option} has no effect without --report; leave it out, or ask for a report.")
+        return None
+    return Bounds(**given)
+
+
+class Reports:
+    """Writes a line of --report for each answer, and counts flags; does nothing without --report.
+
+    Args:
+        arguments: those of add_report_options, and --output.
+        inputs: what is read, which the report must not replace.
+        stack: closes the file.
+
+    Attributes:
+        output: where the records go; None without --report.
+
+    Raises:
+        ConfigError: the report goes where the output goes.
+        DataError: the file cannot be written.
+    """
+
+    def __init__(self, arguments: argparse.Namespace, inputs: Inputs, stack: contextlib.ExitStack) -> None:
+        name = arguments.report
+        if name is not None:
+            if name == "-" or Path(name).resolve() in _places(arguments.output):
+                what = "stdout" if name == "-" else name
+                raise ConfigError(f"--report ({what}) would mix with the output; name a file of its own.")
+            inputs.refuse(name)
+        self.output = None if name is None else stack.enter_context(Output(name, keep=True))
+        self._counts: collections.Counter[Flag] = collections.Counter()
+        self._flagged = 0
+
+    def add(self, answer: "Answer") -> None:
+        """Write an answer's record."""
+        if self.output is None:
+            return
+        report = answer.report
+        self.output.write(json.dumps(report.as_dict(), ensure_ascii=False) + "\n")
+        self._counts.update(report.flags)
+        self._flagged += bool(report.flags)
+
+    def summary(self) -> Iterator[str]:
+        """What came out, for people."""
+        if self._counts:
+            yield f"flagged lines: {self._flagged:,}, by kind (a line may be of several):"
+        for flag in Flag:
+            if self._counts[flag]:
+                yield f"{self._counts[flag]:>10,}  {flag.value}"
+
+
+def _places(output: str) -> Sequence[Path]:
+    if output == "-":
+        return []
+    return [Path(f"{output}{suffix}").resolve() for suffix in ("", ".partial", ".partial.json")]
