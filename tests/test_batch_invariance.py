@@ -22,7 +22,12 @@ SEARCHES: dict[str, dict[str, Any]] = {
     "n-best, patience 0": {"beam_size": 3, "n_best": 3, "patience": 0.0, "length_normalisation": "gnmt"},
     "n-best, no normalisation": {"beam_size": 3, "n_best": 2, "length_normalisation": "none"},
     "least length": {"beam_size": 3, "n_best": 2, "min_length": 3},
+    "rules": {"beam_size": 3, "n_best": 2, "no_repeat_ngram_size": 2, "repetition_penalty": 1.5, "max_length": 9},
+    "greedy rules": {"search": "greedy", "repetition_penalty": 1.3, "min_length": 4, "suppress_text": ["a"]},
     "sample": {"search": "sample", "seed": 3},
+    "sample cut": {"search": "sample", "seed": 2, "min_p": 0.7, "epsilon_cutoff": 0.02},
+    "least risk": {"search": "sample", "mbr": "chrf", "mbr_candidates": 4},
+    "least risk of a beam": {"beam_size": 4, "mbr": "bleu", "n_best": 2},
     "sample some": {"search": "sample", "seed": 5, "top_k": 5, "top_p": 0.8, "temperature": 1.4, "n_best": 3},
     "sample, ranked": {"search": "sample", "n_best": 3, "length_normalisation": "gnmt", "length_penalty": 0.5},
 }

@@ -100,10 +100,15 @@ def begin(
 
 def record_of(arguments: argparse.Namespace, inputs: Sequence[Inputs], *, exact_text: bool) -> Record:
     """What decides the output: hashes of the text, the checkpoints and other files; versions and settings."""
+    import torch
+
     from seq2seq.checkpoint import resolve, versions
 
     given = vars(arguments)
-    free = FREE | SPEED if exact_text else FREE
+    free = FREE | SPEED
+    if not exact_text:  # batches, and who shares in a sum, decide the last digits
+        free = FREE
+        given = {**given, "threads": torch.get_num_threads()}
     return {
         "input": [hashed for text in inputs for hashed in text.fingerprint()],
         "files": {name: sha256(Path(given[name])) for name in sorted(READ & given.keys()) if _is_file(given[name])},

@@ -12,6 +12,7 @@ what one of them translates, 92.1 %. The step that reads a token instead of choo
 3 to 6 % there: with so few layers it attends to what the next word translates.
 """
 
+import copy
 import dataclasses
 import itertools
 import math
@@ -123,8 +124,9 @@ class Aligner:
             raise DecodingError("no alignment layer is given; name some, or leave them out for the last two.")
         if settings.threshold is not None and not 0 < settings.threshold <= 1:
             raise DecodingError(f"alignment threshold ({settings.threshold}) must be above 0 and at most 1.")
-        self._attentions = [model.decoder.layers[layer].cross_attention for layer in layers]
-        self._model, self.tokenizers, self._threshold = model, tokenizers, settings.threshold
+        self._model = _with_the_same_weights(model)  # searches that go on meanwhile are not to be watched
+        self._attentions = [self._model.decoder.layers[layer].cross_attention for layer in layers]
+        self.tokenizers, self._threshold = tokenizers, settings.threshold
         weight = next(model.parameters())
         self._device, self._exact = weight.device, weight.dtype in (torch.float32, torch.float64)
         table = config.model.positions is Positions.learned
@@ -193,13 +195,9 @@ class Aligner:
         seen: list[Tensor] = []
         for attention in self._attentions:
             attention.watch = lambda weights: seen.append(weights.double().mean(dim=1))
-        try:
-            self._model.features(
-                torch.from_numpy(source).to(self._device), torch.from_numpy(target).to(self._device), source_mask=mask
-            )
-        finally:
-            for attention in self._attentions:
-                attention.watch = None
+        self._model.features(
+            torch.from_numpy(source).to(self._device), torch.from_numpy(target).to(self._device), source_mask=mask
+        )
         mean = torch.stack(seen).mean(dim=0).cpu().numpy()
         return [mean[index, : len(row.target) - 1, : len(row.source)] for index, row in enumerate(rows)]
 
@@ -235,6 +233,11 @@ class Aligner:
             two = np.sort(logs, axis=0)[-2:]
             margin = float((two[1] - two[0]).min()) if len(sources) > 1 else math.inf
         return [(sources[source], targets[target]) for source, target in np.argwhere(links).tolist()], margin
+
+
+def _with_the_same_weights(model: Any) -> Any:
+    """Other modules over the same tensors."""
+    return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
 
 def _batches(rows: Sequence[_Encoded], budget: int) -> list[list[_Encoded]]:

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seq2seq
+from seq2seq import translator
 from seq2seq.cli.main import main
 from seq2seq.data.lines import Note
 from seq2seq.data.pieces import text_parts
@@ -79,21 +80,26 @@ def test_neighbours_change_nothing(model, data, threshold):
         assert all(source < len(pair.source.split()) for source, _ in links)
 
 
-def test_the_forced_pass_is_watched_and_left_as_it_was(model, monkeypatch):
+def test_only_a_copy_over_the_same_weights_is_watched(model):
     tested = aligner(model, layers=(0, 2))
-    watched = [model.model.decoder.layers[number].cross_attention for number in (0, 2)]
-    pair = TextPair("the quick fox", "a dog jumps")
-    assert tested._attentions == watched
-    (weights,) = tested._weights([tested._encoded(0, pair)])
+    assert tested._attentions == [tested._model.decoder.layers[number].cross_attention for number in (0, 2)]
+    (weights,) = tested._weights([tested._encoded(0, TextPair("the quick fox", "a dog jumps"))])
     assert weights.sum(axis=1) == pytest.approx(np.ones(len(weights)))
-
-    def fail(*_, **__):
-        raise RuntimeError("gone wrong")
-
-    monkeypatch.setattr(model.model, "features", fail)
-    with pytest.raises(RuntimeError):
-        tested.align([pair])
     assert all(layer.cross_attention.watch is None for layer in model.model.decoder.layers)
+    copied = {tensor.data_ptr() for tensor in tested._model.parameters()}
+    assert copied == {tensor.data_ptr() for tensor in model.model.parameters()}
+
+
+def test_searches_of_other_threads_go_on_meanwhile(model, monkeypatch):
+    lines = [" ".join(random.Random(seed).choices(WORDS, k=seed % 7)) for seed in range(60)]
+
+    def links():
+        found = model.translate_stream(iter(lines), alignments=AlignmentSettings(), batch_tokens=60, beam_size=2)
+        return [(answer.text, answer.candidates[0].alignment) for answer in found]
+
+    alone = links()
+    monkeypatch.setattr(translator, "worker_count", lambda device: 3)
+    assert links() == alone
 
 
 def test_padding_and_layers_in_the_mean(model):

@@ -65,7 +65,7 @@ def short_lines(count: int, *, seed: int, every: int = 1) -> Iterator[bytes]:
 
 
 def memory_of(process: int) -> dict[str, float]:
-    """Resident memory of a process, now and at most so far, in MiB."""
+    """Resident memory of a process, now and at most so far, in MiB; nothing of one that has ended."""
     found = {}
     for row in Path(f"/proc/{process}/status").read_text(encoding="utf-8").splitlines():
         name, _, value = row.partition(":")
@@ -103,8 +103,8 @@ def soak(lines: Iterator[bytes], command: Sequence[str], *, marks: Sequence[int]
         for line in process.stdout:
             count += 1
             torn += len(line.decode(errors="surrogateescape").splitlines()) != 1
-            if count in marks:
-                memory.append({"lines": count, **memory_of(process.pid)})
+            if count in marks and (figures := memory_of(process.pid)):
+                memory.append({"lines": count, **figures})
         feeder.join()
         code = process.wait()
     return {
