@@ -192,6 +192,7 @@ class LengthNormalisation(str, Enum):
 
     gnmt = "gnmt"
     average = "average"
+    reward = "reward"  # added for every token instead
     none = "none"
 
 
@@ -529,6 +530,8 @@ class TrainingConfig:
             yield "training.patience has no effect without training.early_stopping; name a metric, for example bleu."
 
 
+OF_BEAMS = ("patience", "coverage_penalty", "num_beam_groups", "diversity_penalty")
+"""Settings of DecodingConfig that beam search alone reads, and only with a beam of more than one."""
 SOURCE_LENGTHS = ("max_length_ratio", "min_length_ratio", "max_length")
 """Limits of DecodingConfig for output with a source; a language model has max_new_tokens."""
 
@@ -540,7 +543,7 @@ class DecodingConfig:
     search: Search = Search.beam
     beam_size: int = number(5, at_least=1)
     length_penalty: float = number(1.0, at_least=0)
-    """alpha of length_normalisation; larger favours longer output."""
+    """alpha of length_normalisation; larger favours longer output. Of `reward` it is nats a token, say 0.2."""
     length_normalisation: LengthNormalisation = LengthNormalisation.average
     n_best: int = number(1, at_least=1)
     """Hypotheses returned for each input; at most beam_size."""
@@ -564,6 +567,12 @@ class DecodingConfig:
     """Pieces of the target's vocabulary that are never written, such as "▁the"; see --suppress-tokens."""
     suppress_text: list[str] = field(default_factory=list)
     """Words and phrases that are never written, however they are cut into tokens."""
+    coverage_penalty: float = number(0.0, at_least=0)
+    """How much a source token that got little attention costs; see decoding/coverage.py. 0 is off, 0.2 usual."""
+    num_beam_groups: int = number(1, at_least=1)
+    """Groups of equal size that beam_size is divided into, for diverse beam search; 1 is one beam."""
+    diversity_penalty: float = number(0.0, at_least=0)
+    """Nats that a token costs for each beam of earlier groups that writes it at the same step."""
     temperature: float = number(1.0, above=0)
     top_k: int = number(0, at_least=0)
     """Sample from the k most probable tokens only; 0 from all."""
@@ -596,6 +605,18 @@ class DecodingConfig:
                 f"decoding.n_best ({self.n_best}) is more than decoding.search={self.search.value} keeps; use beam "
                 f"search with decoding.beam_size of at least {self.n_best}."
             )
+        if self.beam_size % max(self.num_beam_groups, 1):
+            yield (
+                f"decoding.num_beam_groups ({self.num_beam_groups}) does not divide decoding.beam_size "
+                f"({self.beam_size}); change the one or the other."
+            )
+        if self.num_beam_groups > 1 and not self.diversity_penalty:
+            yield (
+                f"decoding.num_beam_groups ({self.num_beam_groups}) needs decoding.diversity_penalty above 0, say 0.5, "
+                "or every group writes the same."
+            )
+        if self.num_beam_groups == 1 and self.search is Search.beam:
+            yield from without_effect(self, "decoding.", ["diversity_penalty"], "with decoding.num_beam_groups=1")
         if self.max_length and self.min_length >= self.max_length:
             yield (
                 f"decoding.min_length ({self.min_length}) leaves no room for the end token within decoding.max_length "
@@ -614,7 +635,7 @@ class DecodingConfig:
             filters = ["temperature", "top_k", "top_p", "min_p", "epsilon_cutoff"]
             yield from without_effect(self, "decoding.", filters, where)
         if self.search is not Search.beam:
-            yield from without_effect(self, "decoding.", ["beam_size", "patience"], where)
+            yield from without_effect(self, "decoding.", ["beam_size", *OF_BEAMS], where)
         lengths = ["length_penalty", "length_normalisation"]
         if self.search is Search.greedy:
             yield from without_effect(self, "decoding.", lengths, where)
@@ -623,7 +644,7 @@ class DecodingConfig:
         elif self.search is Search.sample and self.n_best == 1:
             yield from without_effect(self, "decoding.", lengths, f"{where} and decoding.n_best=1")
         elif self.search is Search.beam and self.beam_size == 1:
-            yield from without_effect(self, "decoding.", [*lengths, "patience"], "with decoding.beam_size=1")
+            yield from without_effect(self, "decoding.", [*lengths, *OF_BEAMS], "with decoding.beam_size=1")
 
     def _problems_of_mbr(self, most: int | None) -> Iterator[str]:
         """As `problems`; most hypotheses that the search keeps, None for any number."""
@@ -723,7 +744,9 @@ class Config:
         if self.task is Task.language_modelling:
             names = ["target_language", "target_field", "max_length", "max_length_ratio"]
             yield from without_effect(self.data, "data.", names, where)
-            yield from without_effect(self.decoding, "decoding.", [*SOURCE_LENGTHS, "mbr", "mbr_candidates"], where)
+            yield from without_effect(
+                self.decoding, "decoding.", [*SOURCE_LENGTHS, "coverage_penalty", "mbr", "mbr_candidates"], where
+            )
             if self.data.valid is not None:
                 yield from without_effect(self.data, "data.", ["valid_fraction"], "beside data.valid")
             tokens = self.training.batch_tokens

@@ -41,6 +41,7 @@ from seq2seq.data.surfaces import surfaces
 from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK, Tokenizers
 from seq2seq.decoding import Hypothesis, SearchResult, generate, search
 from seq2seq.decoding.alternatives import completing, next_tokens
+from seq2seq.decoding.coverage import Attending, Coverage
 from seq2seq.decoding.lengths import SLACK, FewestTokens, fewest_tokens, most_tokens
 from seq2seq.decoding.prefix import Prefixed, Struck
 from seq2seq.decoding.rules import Rule
@@ -56,6 +57,7 @@ from seq2seq.inspection import Found, Inspector
 from seq2seq.model.combined import Combined, sensitivity_of
 from seq2seq.model.layout import for_few_rows
 from seq2seq.model.state import DecodingState
+from seq2seq.model.transformer import EncoderDecoder
 from seq2seq.signals.bounds import Bounds
 from seq2seq.workers import worker_count
 
@@ -214,6 +216,8 @@ class Translator:
         self._check_task(Task.translation)
         settings = self.settings(decoding, **changes)
         self._forbidden(settings)  # says now what is no token
+        if settings.coverage_penalty and not isinstance(self.model, EncoderDecoder):
+            raise DecodingError("coverage_penalty reads the attention of one model; leave it out with several.")
         seed = DEFAULT_SEED if changes.get("seed") is None else changes["seed"]
         if alternatives is not None:
             settings = completing(settings, changes, alternatives)
@@ -560,6 +564,11 @@ class Translator:
         if settings.min_length_ratio:
             fewest.append(FewestTokens([fewest_tokens(settings, len(piece.ids) - 1) for piece in pieces], eos_id=EOS))
         model, forbidden, rules = self.model, self._forbidden(settings), [*fewest, *self._rules(settings, limits=most)]
+        coverage = None
+        if settings.coverage_penalty:
+            model = Attending(self.model)
+            mask = torch.ones_like(source, dtype=torch.bool) if source_mask is None else source_mask
+            coverage = Coverage(settings.coverage_penalty, model.attention, mask)
         if any(prefix.most_tokens for prefix in prefixes):
             rule = Prefixed(model, prefixes, self._prefix_reader().growth)
             model, rules, forbidden = rule.model, [Struck(forbidden, self._device), *rules, rule], ()
@@ -571,6 +580,7 @@ class Translator:
             eos_id=EOS,
             forbidden_ids=forbidden,
             rules=rules,
+            coverage=coverage,
             max_length=most,
             seed=seed,
             row_seeds=[_mixed(piece.line, piece.part) for piece in pieces],

@@ -146,6 +146,11 @@ SEARCH_HELP = {
     "SentencePiece for a space, ▁the, and bytes as <0x0A>",
     "suppress_text": "words and phrases that are never written, in whatever pieces: as whole words (ass forbids "
     "neither class nor asset), with case counting",
+    "coverage_penalty": "beam search: what source tokens that got little attention cost, see below; 0: nothing",
+    "num_beam_groups": "diverse beam search: groups of equal size that the beam is divided into, each kept from the "
+    "tokens of those before it (Vijayakumar et al. 2018)",
+    "diversity_penalty": "of diverse beam search: nats that a token costs for each beam of an earlier group that "
+    "writes it at the same step; 0.5 is usual",
     "temperature": "of sampling: below 1 favours probable tokens, above 1 evens them out",
     "top_k": "sample from this many most probable tokens; 0: from all",
     "top_p": "sample from the smallest set of tokens that holds this probability; 1: from all",

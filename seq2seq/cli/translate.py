@@ -24,6 +24,9 @@ SETTINGS = [
     "length_penalty",
     "n_best",
     "patience",
+    "coverage_penalty",
+    "num_beam_groups",
+    "diversity_penalty",
     "min_length",
     "max_length_ratio",
     "min_length_ratio",
@@ -51,6 +54,9 @@ def epilog() -> str:
     return (
         "--length-normalisation, with alpha = --length-penalty and length in tokens, the end token included:\n"
         f"{formulas}\n\n"
+        "--coverage-penalty beta adds to the score beta * sum over source tokens i of log(min(sum over j of p_ij, 1))\n"
+        "(Wu et al. 2016), p_ij being the attention from the j-th token written to i, the mean over the heads of the\n"
+        "last decoder layer; 0.2 is usual.\n\n"
         "Exit codes: 0 all lines are written; 2 an error, told on stderr; 130 stopped by Ctrl-C, 143 by SIGTERM."
     )
 

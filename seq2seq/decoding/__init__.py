@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seq2seq.config import DecodingConfig, Search, Utility
 from seq2seq.decoding.beam import beam_search
+from seq2seq.decoding.coverage import Coverage
 from seq2seq.decoding.decodable import Decodable, DecodingState, Hypothesis, SearchResult, StateT
 from seq2seq.decoding.greedy import greedy_search, likeliest
 from seq2seq.decoding.length_penalty import FORMULAS
@@ -39,7 +40,7 @@ FILTERS = ("temperature", "top_k", "top_p", "min_p", "epsilon_cutoff")
 
 SEARCHES: dict[Search, tuple[Callable[..., SearchResult], tuple[str, ...]]] = {
     Search.greedy: (greedy_search, ()),
-    Search.beam: (beam_search, ("beam_size", "n_best", "patience")),
+    Search.beam: (beam_search, ("beam_size", "n_best", "patience", "num_beam_groups", "diversity_penalty")),
     Search.sample: (sample_search, ("n_best", *FILTERS)),
 }
 """Each search, and the settings of DecodingConfig that are its own."""
@@ -58,6 +59,7 @@ def search(
     row_seeds: Sequence[int] | None = None,
     past: Sequence[int] = (),
     rules: Sequence[Rule] = (),
+    coverage: Coverage | None = None,
 ) -> SearchResult:
     """Search as a configuration asks.
 
@@ -75,6 +77,7 @@ def search(
             it; None numbers the rows.
         past: ids that the configuration's rules on repetition count as written before every row.
         rules: what tokens a hypothesis may write next, by what it has written; they come after the configuration's.
+        coverage: of beam search, with config.coverage_penalty as its weight.
 
     Returns:
         for each row its hypotheses, best first, and its margin; with config.mbr all candidates (samples as drawn).
@@ -87,6 +90,8 @@ def search(
     settings: dict[str, Any] = {name: getattr(config, name) for name in own}
     if "n_best" in own:
         settings["n_best"] = config.num_candidates
+    if config.search is Search.beam:
+        settings["coverage"] = coverage
     if config.search is Search.sample:
         settings.update(seed=seed, row_seeds=row_seeds, ranked=config.mbr is Utility.none)
     found = run(

@@ -12,9 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seq2seq.config import LengthNormalisation
+from seq2seq.decoding.coverage import Coverage
 from seq2seq.decoding.decodable import NO_OUTPUT, Decodable, Hypothesis, SearchResult, StateT
+from seq2seq.decoding.diverse import group_continuations, merged
 from seq2seq.decoding.greedy import greedy_search
-from seq2seq.decoding.length_penalty import penalty_table, row_limits
+from seq2seq.decoding.length_penalty import penalty_table, reward_table, row_limits
 from seq2seq.decoding.logits import NEVER, best_continuations, log_probabilities, precise
 from seq2seq.decoding.rules import Rule, obeyed, stretch
 from seq2seq.errors import DecodingError
@@ -36,6 +38,9 @@ def beam_search(
     beam_size: int = 5,
     n_best: int = 1,
     patience: float = 0.0,
+    num_beam_groups: int = 1,
+    diversity_penalty: float = 0.0,
+    coverage: Coverage | None = None,
     rules: Sequence[Rule] = (),
 ) -> SearchResult:
     """Follow the beam_size most probable live hypotheses of every sentence.
@@ -43,9 +48,10 @@ def beam_search(
     At every step all one-token continuations of a sentence's live hypotheses are ranked by log-probability. Those
     among the first beam_size that are the end token finish; the first beam_size others live on. The n_best finished
     ones by score are kept. A sentence is done when even the best live hypothesis could not enter them: log-probability
-    only falls, so its score can become log_prob / penalty(max_length) at best. With patience it is also done when
-    patience * beam_size hypotheses have finished (Kasai et al. 2022, "A Call for Clarity in Beam Search"), 1 being what
-    most toolkits do. At max_length the first beam_size continuations are closed, the end token or not, and compete.
+    only falls, so its score can become log_prob / penalty(max_length) + reward(max_length) at best. With patience it is
+    also done when patience * beam_size hypotheses have finished (Kasai et al. 2022, "A Call for Clarity in Beam
+    Search"), 1 being what most toolkits do. At max_length the first beam_size continuations are closed, the end token
+    or not, and compete.
 
     A beam of one is greedy search: once its only hypothesis has ended, nothing is left to follow.
 
@@ -71,6 +77,11 @@ def beam_search(
         n_best: finished ones kept; at most beam_size.
         patience: times beam_size are the finished ones after which a sentence is done; 0 = however many, until no live
             one can win.
+        num_beam_groups: of equal size, each a beam search of its own, with patience for its own hypotheses, that keeps
+            away from the tokens of those before it; see diverse.py. Their outputs are ranked together.
+        diversity_penalty: nats for each beam of an earlier group that has just written the token; values and scores
+            have it, log_prob does not.
+        coverage: adds its penalty to the scores of finished hypotheses; None for none.
         rules: what tokens a hypothesis may write next, by what it has written; all decisions go by what they give.
 
     Returns:
@@ -84,6 +95,8 @@ def beam_search(
         raise ValueError(f"patience ({patience}) must be 0 or more")
     if not 1 <= n_best <= beam_size:
         raise ValueError(f"n_best ({n_best}) must be from 1 to beam_size ({beam_size})")
+    if num_beam_groups < 1 or beam_size % num_beam_groups:
+        raise ValueError(f"num_beam_groups ({num_beam_groups}) must divide beam_size ({beam_size})")
     if beam_size == 1:
         return greedy_search(
             model,
@@ -99,36 +112,66 @@ def beam_search(
         )
     device = prompt.device
     limits = np.array(row_limits(max_length, prompt.shape[0]), dtype=np.int64)
+    wanted = n_best
+    if num_beam_groups > 1:  # from here on a group is what a sentence is otherwise
+        each = torch.arange(len(limits), device=device).repeat_interleave(num_beam_groups)
+        state.select(each)
+        if coverage is not None:
+            coverage.select(each)
+        prompt, limits = prompt[each], limits.repeat(num_beam_groups)
+        n_best = beam_size = beam_size // num_beam_groups
     longest = int(limits.max(initial=0))
     penalties = penalty_table(longest, normalisation=length_normalisation, alpha=length_penalty)
+    rewards = reward_table(longest, normalisation=length_normalisation, alpha=length_penalty)
     forbidden = torch.tensor(forbidden_ids, dtype=torch.long, device=device)
     combined = isinstance(model, Combined)
     forbidden_at_first = torch.tensor([*forbidden_ids, eos_id], dtype=torch.long, device=device)
     may_end = torch.arange(2 * beam_size + 1, device=device) < beam_size
-    finished = [_Finished(n_best, penalties) for _ in limits]
+    finished = [_Finished(n_best, penalties, rewards) for _ in limits]
+    if coverage is not None:
+        for unit, pool in enumerate(finished):
+            pool.slack = coverage.slack(unit // num_beam_groups) / int(limits[unit])
     trail = _Trail()
 
     # Of the sentences still searched, in order:
     active = np.arange(len(limits))
     scores = torch.zeros(len(limits), 1, device=device, dtype=precise(device))  # log-probabilities of live hypotheses
     last_penalty = scores.new_tensor([penalties[limit] for limit in limits])
+    last_reward = scores.new_tensor([rewards[limit] for limit in limits]) if rewards[-1] else None
     to_beat = torch.full_like(last_penalty, NEVER)  # the worst score kept, once there are n_best
     ended = torch.zeros(len(limits), dtype=torch.int64, device=device)  # hypotheses that have finished
-    enough = max(n_best, math.ceil(patience * beam_size)) if patience else math.inf
-    tokens, written, own = prompt, prompt[:, :0], scores  # own: scores without rules
+    each_keeps = math.ceil(wanted / num_beam_groups)
+    enough = max(each_keeps, math.ceil(patience * beam_size)) if patience else math.inf
+    altered = bool(rules) or num_beam_groups > 1
+    tokens, written, own = prompt, prompt[:, :0], scores  # own: scores by the model alone
     for length in range(1, longest + 1):
         logits = model.step(tokens, state)
+        if coverage is not None:
+            uncovered = coverage.step()
         struck = forbidden_at_first if length <= min_length else forbidden
-        log_probs = log_probabilities(logits, forbidden=struck, combined=combined)
+        plain = log_probs = log_probabilities(logits, forbidden=struck, combined=combined)
         if rules:
-            sentences = torch.from_numpy(active.repeat(scores.shape[1])).to(device)
-            plain, log_probs = log_probs, obeyed(log_probs, rules, written, sentences)
+            sentences = torch.from_numpy(active.repeat(scores.shape[1]) // num_beam_groups).to(device)
+            log_probs = obeyed(log_probs, rules, written, sentences)
         # Twice the beam, because up to beam_size of them end; and one, to see by how much it missed its place.
-        values, parents, words = best_continuations(log_probs.view(*scores.shape, -1), scores, 2 * beam_size + 1)
+        if num_beam_groups == 1:
+            values, parents, words = best_continuations(log_probs.view(*scores.shape, -1), scores, 2 * beam_size + 1)
+        else:
+            values, parents, words = group_continuations(
+                log_probs.view(*scores.shape, -1),
+                scores,
+                units=active,
+                num_groups=num_beam_groups,
+                penalty=diversity_penalty,
+                beam_size=beam_size,
+                eos_id=eos_id,
+            )
         own_values = values
-        if rules:
+        if altered:
             of_beams = plain.view(*scores.shape, -1)
-            own_values = own.gather(1, parents) + of_beams[torch.arange(len(scores)).unsqueeze(1), parents, words]
+            own_values = (
+                own.gather(1, parents) + of_beams[torch.arange(len(scores), device=device).unsqueeze(1), parents, words]
+            )
         ends = (words == eos_id) & (values > NEVER)
         live_values, places = values.masked_fill(ends, NEVER).topk(beam_size + 1, dim=1)
         live = places[:, :beam_size]
@@ -139,9 +182,15 @@ def beam_search(
             # All end, though no more than beam_size can be kept: the surplus shows how narrowly it was not.
             cut = torch.from_numpy(at_limit).to(device)
             closing[cut], margins[cut] = values[cut] > NEVER, math.inf
+            if coverage is not None:  # which may rank them otherwise: only the first beam_size compete
+                closing[cut] &= may_end
+                lead = values[cut, beam_size - 1] - values[cut, beam_size]
+                margins[cut] = lead.nan_to_num(nan=math.inf, posinf=math.inf)
         if closing.any():
             rows = closing.nonzero()[:, 0].tolist()
-            columns = (values, own_values, parents, words)
+            columns = [values, own_values, parents, words]
+            if coverage is not None:
+                columns.append(uncovered.view(scores.shape).gather(1, parents))
             for row, *candidate in zip(rows, *(x[closing].tolist() for x in columns), strict=True):
                 finished[active[row]].add(_Candidate(*candidate), length)
             to_beat = scores.new_tensor([finished[sentence].to_beat for sentence in active])
@@ -150,9 +199,14 @@ def beam_search(
         parents, words = parents.gather(1, live), words.gather(1, live)
         trail.add(active, parents, words, margins)
         bound = live_values[:, 0] / last_penalty
+        if last_reward is not None:
+            bound = bound + last_reward
         hopeless, decided = torch.stack([bound <= to_beat, ended >= enough]).cpu().numpy()
         decided |= at_limit
         done = hopeless | decided
+        if num_beam_groups > 1:  # when a group ends decides what those after it may write, too
+            for row in np.flatnonzero(~done):
+                finished[active[row]].stop(float(bound[row]))
         going_on = torch.arange(len(active), device=device)
         if done.any():
             going_on = going_on[torch.from_numpy(~done).to(device)]
@@ -162,16 +216,28 @@ def beam_search(
             parents, words, live_values, to_beat, last_penalty, ended = (
                 x[going_on] for x in (parents, words, live_values, to_beat, last_penalty, ended)
             )
+            last_reward = None if last_reward is None else last_reward[going_on]
         if not len(active):
             break
         origins = (going_on.unsqueeze(1) * scores.shape[1] + parents).flatten()
         state.select(origins)
+        if coverage is not None:
+            coverage.select(origins)
         scores, tokens = live_values[:, :beam_size], words.view(-1, 1)
         if rules:
             written = torch.cat([written[origins], tokens], dim=1)
+        if altered:
             own = own_values.gather(1, live)[going_on]
 
-    return trail.result(finished, eos_id, stretch=stretch(rules))
+    result = trail.result(finished, eos_id, stretch=stretch(rules))
+    if num_beam_groups == 1:
+        return result
+
+    def ahead(unit: int, a: Hypothesis, b: Hypothesis) -> float:
+        lengths = len(a.tokens) + a.finished, len(b.tokens) + b.finished
+        return finished[unit].lead(a.score, lengths[0], b.score, lengths[1]) / stretch(rules)
+
+    return merged(result, num_groups=num_beam_groups, n_best=wanted, lead=ahead)
 
 
 def _margins(values: Tensor, ends: Tensor, live_values: Tensor) -> Tensor:
@@ -201,6 +267,8 @@ class _Candidate(NamedTuple):
     parent: int
     """The beam it goes on from, of those alive before this step."""
     token: int
+    uncovered: float = 0.0
+    """The coverage penalty of all before."""
 
 
 class _Finished:
@@ -209,10 +277,12 @@ class _Finished:
     Args:
         n_best: how many to keep.
         penalties: by length; see penalty_table.
+        rewards: by length; see reward_table.
     """
 
-    def __init__(self, n_best: int, penalties: list[float]) -> None:
-        self.n_best, self.penalties = n_best, penalties
+    def __init__(self, n_best: int, penalties: list[float], rewards: list[float]) -> None:
+        self.n_best, self.penalties, self.rewards = n_best, penalties, rewards
+        self.slack = 0.0  # see Coverage.slack, by the most tokens there can be
         self.best: list[tuple[float, int, _Candidate]] = []  # score, length, last token; best first
         self.margin = math.inf
 
@@ -223,24 +293,28 @@ class _Finished:
 
     def add(self, candidate: _Candidate, length: int) -> None:
         """Keep a hypothesis that ended at this length, if it is among the best."""
-        entry = (candidate.value / self.penalties[length], length, candidate)
+        score = candidate.value / self.penalties[length] + self.rewards[length] + candidate.uncovered
+        entry = (score, length, candidate)
         bisect.insort(self.best, entry, key=lambda entry: -entry[0])
         if len(self.best) > self.n_best:
             lost = self.best.pop()
-            self.margin = min(self.margin, self._lead(self.best[-1], lost[0], lost[1]))
+            self.margin = min(self.margin, self.lead(*self.best[-1][:2], *lost[:2]))
 
     def stop(self, bound: float) -> None:
-        """Note that no live hypothesis can get a better score than bound."""
-        if self.best and bound > NEVER:
-            self.margin = min(self.margin, self._lead(self.best[-1], bound, self.best[-1][1]))
+        """Note that no live hypothesis can get a better score than bound, which decides whether it is followed."""
+        if len(self.best) == self.n_best and bound > NEVER:
+            score, length, _ = self.best[-1]
+            self.margin = min(self.margin, abs(self.lead(score, length, bound, length)))
 
     def final_margin(self) -> float:
         """The narrowest of all decisions about what is kept and in which order."""
-        return min([self._lead(a, b[0], b[1]) for a, b in pairwise(self.best)] + [self.margin])
+        return min([self.lead(*a[:2], *b[:2]) for a, b in pairwise(self.best)] + [self.margin])
 
-    def _lead(self, entry: tuple[float, int, _Candidate], score: float, length: int) -> float:
+    def lead(self, score: float, length: int, other_score: float, other_length: int) -> float:
+        """By how many nats a hypothesis of this score and length is ahead of another."""
         # A change of e in a log-probability changes the score by e / penalty: the smaller penalty counts.
-        return (entry[0] - score) * min(self.penalties[entry[1]], self.penalties[length])
+        penalty = min(self.penalties[length], self.penalties[other_length])
+        return (score - other_score) * penalty / (1 + self.slack * penalty)
 
 
 class _Trail:

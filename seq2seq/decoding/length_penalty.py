@@ -1,4 +1,4 @@
-"""How hypotheses of different lengths are compared: score = log-probability / penalty(length).
+"""How hypotheses of different lengths are compared: score = log-probability / penalty(length) + reward(length).
 
 A log-probability only falls with every token, so the bare one favours short output. Length counts the new tokens
 including the end token; alpha is decoding.length_penalty.
@@ -15,12 +15,14 @@ from seq2seq.errors import DecodingError
 FORMULAS: dict[LengthNormalisation, str] = {
     LengthNormalisation.gnmt: "score = log_prob / ((5 + length) / 6) ** alpha  (Wu et al. 2016, equation 14)",
     LengthNormalisation.average: "score = log_prob / length ** alpha  (alpha = 1: the mean log-probability of a token)",
+    LengthNormalisation.reward: "score = log_prob + alpha * length  (He et al. 2016; alpha = 0.2, say, not 1)",
     LengthNormalisation.none: "score = log_prob  (alpha has no effect)",
 }
 
 PENALTIES: dict[LengthNormalisation, Callable[[int, float], float]] = {
     LengthNormalisation.gnmt: lambda length, alpha: ((5 + length) / 6) ** alpha,
     LengthNormalisation.average: lambda length, alpha: length**alpha,
+    LengthNormalisation.reward: lambda length, alpha: 1.0,
     LengthNormalisation.none: lambda length, alpha: 1.0,
 }
 
@@ -38,6 +40,12 @@ def penalty_table(longest: int, *, normalisation: LengthNormalisation, alpha: fl
         return [1.0, *(PENALTIES[normalisation](length, alpha) for length in range(1, longest + 1))]
     except OverflowError:
         raise DecodingError(f"length_penalty ({alpha}) is too large; 0 to 2 are usual.") from None
+
+
+def reward_table(longest: int, *, normalisation: LengthNormalisation, alpha: float) -> list[float]:
+    """Rewards by length, 0 to longest, in nats; they never fall."""
+    each = alpha if normalisation is LengthNormalisation.reward else 0.0
+    return [each * length for length in range(longest + 1)]
 
 
 def row_limits(max_length: int | Sequence[int] | Tensor, rows: int) -> list[int]:

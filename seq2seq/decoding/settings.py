@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from enum import Enum
 from typing import Any
 
-from seq2seq.config import SOURCE_LENGTHS, DecodingConfig, LengthNormalisation, Search, Task, Utility
+from seq2seq.config import OF_BEAMS, SOURCE_LENGTHS, DecodingConfig, LengthNormalisation, Search, Task, Utility
 from seq2seq.errors import DecodingError, nearest
 
 NEEDS: dict[str, tuple[Search, ...]] = {
     "beam_size": (Search.beam,),
-    "patience": (Search.beam,),
+    **{name: (Search.beam,) for name in OF_BEAMS},
     "n_best": (Search.beam, Search.sample),
     "length_penalty": (Search.beam, Search.sample),
     "length_normalisation": (Search.beam, Search.sample),
@@ -27,13 +27,15 @@ NEEDS: dict[str, tuple[Search, ...]] = {
 """Searches in which a setting has an effect; a setting that is not here has one in all."""
 
 OF_TASK: dict[Task, frozenset[str]] = {
-    Task.translation: frozenset({*SOURCE_LENGTHS, "batch_tokens", "n_best", "mbr", "mbr_candidates"}),
+    Task.translation: frozenset(
+        {*SOURCE_LENGTHS, "coverage_penalty", "batch_tokens", "n_best", "mbr", "mbr_candidates"}
+    ),
     Task.language_modelling: frozenset({"max_new_tokens"}),
 }
 """Settings that only one task reads."""
 
 
-COMPETING = ("length_penalty", "length_normalisation", "patience")
+COMPETING = ("length_penalty", "length_normalisation", *OF_BEAMS)
 """Settings that decide between hypotheses of one sentence: without effect where there is only one."""
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from seq2seq.config import LengthNormalisation
 from seq2seq.decoding.decodable import NO_OUTPUT, Decodable, Hypothesis, SearchResult, StateT
-from seq2seq.decoding.length_penalty import penalty_table, row_limits
+from seq2seq.decoding.length_penalty import penalty_table, reward_table, row_limits
 from seq2seq.decoding.logits import NEVER, log_probabilities, precise
 from seq2seq.decoding.rules import Rule, obeyed, stretch
 from seq2seq.errors import DecodingError
@@ -62,6 +62,7 @@ def written_tokens(
     limits = torch.tensor(row_limits(max_length, rows), device=device)
     longest = int(limits.max()) if rows else 0
     penalties = penalty_table(longest, normalisation=length_normalisation, alpha=length_penalty)
+    rewards = reward_table(longest, normalisation=length_normalisation, alpha=length_penalty)
     forbidden = torch.tensor(forbidden_ids, dtype=torch.long, device=device)
     combined = isinstance(model, Combined)
     forbidden_at_first = torch.tensor([*forbidden_ids, eos_id], dtype=torch.long, device=device)
@@ -108,7 +109,7 @@ def written_tokens(
         finished = eos_id in ids[:limit] and not is_stuck
         length = ids.index(eos_id) + finished if eos_id in ids[:limit] else limit
         tokens_written = tuple(ids[: length - finished])
-        hypotheses.append([Hypothesis(tokens_written, value / penalties[length], log_prob, finished)])
+        hypotheses.append([Hypothesis(tokens_written, value / penalties[length] + rewards[length], log_prob, finished)])
     return SearchResult(hypotheses, (margins / stretch(rules)).tolist())
 
 

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from seq2seq.config import LengthNormalisation
-from seq2seq.decoding.length_penalty import FORMULAS, PENALTIES, penalty_table, row_limits
+from seq2seq.decoding.length_penalty import FORMULAS, PENALTIES, penalty_table, reward_table, row_limits
 from seq2seq.errors import DecodingError
 
 
@@ -17,7 +17,9 @@ def test_penalties_are_what_the_formulas_say(length, alpha):
         formula = text.split("  ")[0].removeprefix("score = ")  # the rest is a remark
         names = {"log_prob": -3.0, "length": length, "alpha": alpha}
         table = penalty_table(length, normalisation=kind, alpha=alpha)
-        assert -3.0 / table[length] == pytest.approx(eval(formula, names))
+        rewards = reward_table(length, normalisation=kind, alpha=alpha)
+        assert -3.0 / table[length] + rewards[length] == pytest.approx(eval(formula, names))
+        assert all(b >= a >= 0 for a, b in zip(rewards, rewards[1:], strict=False))
         assert all(b >= a >= 1 for a, b in zip(table, table[1:], strict=False))
 
 

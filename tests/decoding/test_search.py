@@ -7,8 +7,10 @@ from seq2seq.config import DecodingConfig, LengthNormalisation, Search
 from seq2seq.decoding import SEARCHES, beam_search, generate, greedy_search, sample_search, search
 
 CHANGED = DecodingConfig(
-    beam_size=3,
+    beam_size=4,
     patience=0.25,
+    num_beam_groups=4,
+    diversity_penalty=0.7,
     length_penalty=0.5,
     length_normalisation=LengthNormalisation.gnmt,
     n_best=2,
@@ -37,7 +39,15 @@ def test_search_runs_what_is_configured(toys, kind):
     direct = {
         Search.greedy: lambda **common: greedy_search(model, model.start(), model.prompt(), **common),
         Search.beam: lambda **common: beam_search(
-            model, model.start(), model.prompt(), beam_size=3, n_best=2, patience=0.25, **common
+            model,
+            model.start(),
+            model.prompt(),
+            beam_size=4,
+            n_best=2,
+            patience=0.25,
+            num_beam_groups=4,
+            diversity_penalty=0.7,
+            **common,
         ),
         Search.sample: lambda **common: sample_search(
             model,
@@ -64,7 +74,7 @@ def test_no_setting_is_ignored(toys, kind):
     def run(**changes):
         settings = {"n_best": 1, **changes}
         model = toys.Markov.random(4, sentences=30, vocab=7)
-        decoding = DecodingConfig(search=kind, beam_size=4)
+        decoding = DecodingConfig(search=kind, beam_size=8, num_beam_groups=2, diversity_penalty=0.3)
         for name, value in settings.items():
             setattr(decoding, name, value)
         return search(model, model.start(), model.prompt(), config=decoding, eos_id=toys.EOS, max_length=5)
