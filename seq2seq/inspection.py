@@ -1,9 +1,9 @@
-"""How far outputs are to be trusted: signals and flags of each piece, and the reports of lines.
+"""How far outputs are to be trusted, and what to do where they are not: signals, flags, further searches, reports.
 
-    pieces -> search -> hypotheses -> forced pass -> signals -> flags -> report of the line
+    pieces -> search -> hypotheses -> forced pass -> signals -> flags -> (further searches ->) report of the line
 
 A signal that is so close to its bound that rounding might turn a flag makes the piece be searched and measured again
-without neighbours: see `_decided` in answering.py.
+without neighbours (see `_decided` in answering.py); so does a close choice between an output and one made again.
 """
 
 import dataclasses
@@ -15,19 +15,25 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from seq2seq.answering import Answer, CutLines, Join, Solve
-from seq2seq.data.lines import Line, Note
+from seq2seq.config import DecodingConfig
+from seq2seq.data.lines import Line, Note, one_line
 from seq2seq.data.pieces import Piece
 from seq2seq.data.tokenizer import EOS, UNK, SentencePieceTokenizer, Tokenizer, Tokenizers
 from seq2seq.decoding import Hypothesis
+from seq2seq.decoding.fallback import Fallback, fallbacks
+from seq2seq.errors import DecodingError
 from seq2seq.evaluation.coverage import Forcer
 from seq2seq.signals.bounds import Bounds, Judgement, judged
 from seq2seq.signals.measures import copied, longest_run, relative_length, repetition
-from seq2seq.signals.report import LineReport
+from seq2seq.signals.report import Attempt, LineReport
 from seq2seq.signals.signals import Signals, combined
 
+Find = Callable[[Sequence[Piece], DecodingConfig], "Found"]
+"""A search for pieces with given settings."""
 Found = tuple[list[list[Hypothesis]], list[float]]
 """Of each piece its hypotheses, best first, and by how many nats they were decided."""
 AT_ONCE = 16
@@ -42,11 +48,13 @@ class Inspected:
         hypotheses: best first.
         signals: of the best.
         judgement: of these.
+        attempts: every search that was made, where there were several.
     """
 
     hypotheses: list[Hypothesis]
     signals: Signals
     judgement: Judgement
+    attempts: tuple[Attempt, ...] = ()
 
 
 class Inspector:
@@ -76,17 +84,65 @@ class Inspector:
             inspected.append(Inspected(hypotheses, signals, judged(signals, self.bounds)))
         return inspected
 
-    def solver(self, find: Callable[[Sequence[Piece]], Found]) -> Solve[Inspected]:
-        """A search whose outputs are inspected, for `answers`."""
+    def solver(self, find: Find, settings: DecodingConfig, *, retry: bool) -> Solve[Inspected]:
+        """A search whose outputs are inspected, and made again where they are flagged, for `answers`.
+
+        Args:
+            find: searches.
+            settings: of the first search.
+            retry: go on with those of decoding/fallback.py where an output is flagged.
+
+        Raises:
+            DecodingError: these cannot be joined with the settings.
+        """
+        steps = fallbacks(settings, shortest=self.bounds.min_relative_length * self.usual) if retry else []
 
         def solve(pieces: Sequence[Piece]) -> tuple[list[Inspected], list[float]]:
-            found, margins = find(pieces)
+            found, margins = find(pieces, settings)
             inspected = self.inspect(pieces, found)
-            return inspected, [
-                min(margin, result.judgement.margin) for margin, result in zip(margins, inspected, strict=True)
-            ]
+            margins = [min(margin, one.judgement.margin) for margin, one in zip(margins, inspected, strict=True)]
+            for index, first in enumerate(inspected):
+                if steps and first.judgement.mendable:
+                    inspected[index], lead = self._made_again(pieces[index], first, find, steps)
+                    margins[index] = min(margins[index], lead)
+            return inspected, margins
 
         return solve
+
+    def _made_again(
+        self, piece: Piece, first: Inspected, find: Find, steps: Sequence[Fallback]
+    ) -> tuple[Inspected, float]:
+        """The best of several searches for a piece, and by how much it is better or worse than the first.
+
+        The others are made alone, so that neighbours move the badness of the first only.
+        """
+        tried: list[tuple[dict[str, Any], Inspected]] = [({}, first)]
+        for step in steps:
+            try:
+                (again,) = self.inspect([piece], find([piece], step.settings)[0])
+            except (torch.OutOfMemoryError, DecodingError):
+                break  # too wide for the memory, or too strict for a prefix that repeats itself: what is there stays
+            tried.append((step.changes, again))
+            if not again.judgement.mendable:
+                break
+        best = min((one for _, one in tried), key=lambda one: one.judgement.badness)
+        attempts = tuple(
+            Attempt(
+                part=piece.part,
+                search=changes,
+                text=self.text(one.hypotheses[0]),
+                signals=one.signals,
+                flags=one.judgement.flags,
+                badness=one.judgement.badness,
+                kept=one is best,
+            )
+            for changes, one in tried
+        )
+        rivals = [one for _, one in tried[1:] if one.hypotheses[0].tokens != first.hypotheses[0].tokens]
+        lead = math.inf
+        if rivals and not first.judgement.is_exact:
+            lead = abs(first.judgement.badness - min(one.judgement.badness for one in rivals))
+        return dataclasses.replace(best, attempts=attempts), lead
 
     def at_once(self, join: Join[list[Hypothesis]], *, first: int) -> Join[Inspected]:
         """`join` for what `solver` gives, with reports.
@@ -217,7 +273,7 @@ class Inspector:
 
     def text(self, hypothesis: Hypothesis) -> str:
         """The text of an output."""
-        return self.tokenizers.target.decode(hypothesis.tokens)
+        return one_line(self.tokenizers.target.decode(hypothesis.tokens))
 
 
 def byte_pieces(tokenizer: Tokenizer) -> frozenset[int]:
@@ -237,4 +293,6 @@ def line_report(line: int, notes: Sequence[Note], parts: Sequence[Inspected]) ->
         flags=tuple(dict.fromkeys(flag for part in parts for flag in part.judgement.flags)),
         flagged_parts=tuple(number for number, part in enumerate(parts) if part.judgement.flags),
         signals=combined([part.signals for part in parts]),
+        retried=any(part.attempts for part in parts),
+        attempts=tuple(attempt for part in parts for attempt in part.attempts),
     )

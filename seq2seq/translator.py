@@ -166,6 +166,8 @@ class Translator:
         *,
         prefixes: Iterable[Line | str] | None = None,
         decoding: DecodingConfig | None = None,
+        bounds: Bounds | None = None,
+        retry: bool = False,
         **changes: Any,
     ) -> list[str]:
         """Translate lines.
@@ -174,6 +176,8 @@ class Translator:
             lines: any text; nothing in it is an error, see data/lines.py.
             prefixes: what each translation begins with, one for each line, see data/prefixes.py; "" = anything.
             decoding: all settings at once; None takes the checkpoint's.
+            bounds: what flags an output for retry; None takes those by default.
+            retry: search again where an output is flagged, by the chain of decoding/fallback.py, and keep the better.
             changes: fields of DecodingConfig that differ from these, and `seed` for search=sample.
 
         Returns:
@@ -182,7 +186,13 @@ class Translator:
         Raises:
             DecodingError: the model does not translate, or a setting is unknown, impossible or without effect.
         """
-        stream = self.translate_stream(lines, prefixes=prefixes, decoding=decoding, **changes)
+        if bounds is not None and not retry:
+            raise DecodingError(
+                "bounds have no effect without retry=True here; leave them out, or see translate_stream."
+            )
+        stream = self.translate_stream(
+            lines, prefixes=prefixes, decoding=decoding, bounds=bounds, retry=retry, **changes
+        )
         return [answer.text for answer in stream]
 
     def translate_stream(
@@ -196,6 +206,7 @@ class Translator:
         done: int | None = None,
         alignments: AlignmentSettings | None = None,
         bounds: Bounds | None = None,
+        retry: bool = False,
         **changes: Any,
     ) -> Iterator[Answer]:
         """As `translate`, but line by line in bounded memory, with scores, alternatives, notes and reports.
@@ -211,6 +222,7 @@ class Translator:
             alignments: how to link the words of outputs with those of their lines; None leaves Candidate.alignment out.
             bounds: what flags an output. Given, the signals of all lines are measured in batches; None measures those
                 of a line when its answer's `report` is asked for, and flags it by the bounds by default.
+            retry: as for `translate`.
             changes: as for `translate`.
         """
         self._check_task(Task.translation)
@@ -220,19 +232,24 @@ class Translator:
             raise DecodingError("coverage_penalty reads the attention of one model; leave it out with several.")
         seed = DEFAULT_SEED if changes.get("seed") is None else changes["seed"]
         if alternatives is not None:
+            if retry:
+                raise DecodingError("retry has no effect on alternatives, which differ by intent; leave it out.")
             settings = completing(settings, changes, alternatives)
 
         feed = None
         if prefixes is not None:
             feed = PrefixFeed(prefixes, self._prefix_reader(), first_line=first_line, done=done or 0)
 
-        def solve(pieces: Sequence[Piece]) -> Found:
+        def find(pieces: Sequence[Piece], settings: DecodingConfig) -> Found:
             begin = [feed.of(piece.line, piece.part) if feed else NO_PREFIX for piece in pieces]
             if alternatives is not None:
                 each = zip(pieces, begin, strict=True)
                 found = [self._alternatives(*one, settings, count=alternatives, seed=seed) for one in each]
                 return found, [math.inf] * len(pieces)  # each by itself
             return self._search(pieces, settings, seed=seed, prefixes=begin)
+
+        def solve(pieces: Sequence[Piece]) -> Found:
+            return find(pieces, settings)
 
         def answer(line: Line, notes: tuple[Note, ...], found: list[list[Hypothesis]]) -> Answer:
             prefix = feed.take() if feed else NO_PREFIX
@@ -248,10 +265,11 @@ class Translator:
         budget = settings.batch_tokens // rows
         inspector, first = self._inspector(bounds), first_line + (done or 0)
         where: dict[str, Any] = {"budget": budget, "first_line": first_line, "done": done}
-        if bounds is None:
+        if bounds is None and not retry:
             found = self._answers(lines, solve, inspector.later(answer, self._cut, first=first), **where)
         else:
-            found = self._answers(lines, inspector.solver(solve), inspector.at_once(answer, first=first), **where)
+            inspected = inspector.solver(find, settings, retry=retry)
+            found = self._answers(lines, inspected, inspector.at_once(answer, first=first), **where)
         if alignments is None:
             return found
         # Where the next line may be long in coming, no answer waits for another.

@@ -1,4 +1,4 @@
-"""`--report` and its bounds: a record of each line in a file, and what they come to on stderr."""
+"""`--report`, `--retry` and the bounds of both: a record of each line in a file, and what they come to on stderr."""
 
 import argparse
 import collections
@@ -32,7 +32,7 @@ OF_LABELS = ("min_confidence", "max_unreadable")
 
 
 def add_report_options(parser: argparse.ArgumentParser, *, labels: bool = False) -> None:
-    """--report and the bounds.
+    """--report, the bounds, and for translations --retry.
 
     Args:
         parser: gets them.
@@ -47,6 +47,13 @@ def add_report_options(parser: argparse.ArgumentParser, *, labels: bool = False)
         help="one JSON object for each input line, in order, as it goes: what was done to it, signals, flags; written "
         "like --output",
     )
+    if not labels:
+        group.add_argument(
+            "--retry",
+            action="store_true",
+            help="search again for flagged lines, with a wider beam and without repeated n-grams, and keep the better "
+            "output",
+        )
     for field in dataclasses.fields(Bounds):
         if labels and field.name not in OF_LABELS:
             continue
@@ -60,23 +67,24 @@ def add_report_options(parser: argparse.ArgumentParser, *, labels: bool = False)
 
 
 def given_bounds(arguments: argparse.Namespace) -> Bounds | None:
-    """The bounds; None without --report.
+    """The bounds; None where neither --report nor --retry asks for any.
 
     Raises:
         ConfigError: one is out of its range, or has no effect.
     """
     names = [field.name for field in dataclasses.fields(Bounds)]
     given = {name: getattr(arguments, name) for name in names if getattr(arguments, name, None) is not None}
-    if arguments.report is None:
+    if arguments.report is None and not getattr(arguments, "retry", False):
         if given:
             option = "--" + next(iter(given)).replace("_", "-")
-            raise ConfigError(f"{option} has no effect without --report; leave it out, or ask for a report.")
+            other = " or --retry" if hasattr(arguments, "retry") else ""
+            raise ConfigError(f"{option} has no effect without --report{other}; leave it out, or add one.")
         return None
     return Bounds(**given)
 
 
 class Reports:
-    """Writes a line of --report for each answer, and counts flags; does nothing without --report.
+    """Writes a line of --report for each answer, and counts flags; does nothing where neither it nor --retry is given.
 
     Args:
         arguments: those of add_report_options, and --output.
@@ -100,19 +108,25 @@ class Reports:
             inputs.refuse(name)
         self.output = None if name is None else stack.enter_context(Output(name, keep=True))
         self._counts: collections.Counter[Flag] = collections.Counter()
-        self._flagged = 0
+        self._flagged = self._retried = self._mended = 0
+        self._counting = name is not None or getattr(arguments, "retry", False)
 
     def add(self, answer: "Answer") -> None:
         """Write an answer's record."""
-        if self.output is None:
+        if not self._counting:
             return
         report = answer.report
-        self.output.write(json.dumps(report.as_dict(), ensure_ascii=False) + "\n")
+        if self.output is not None:
+            self.output.write(json.dumps(report.as_dict(), ensure_ascii=False) + "\n")
+        self._retried += report.retried
+        self._mended += report.mended
         self._counts.update(report.flags)
         self._flagged += bool(report.flags)
 
     def summary(self) -> Iterator[str]:
         """What came out, for people."""
+        if self._retried:
+            yield f"searched again: {self._retried:,} flagged lines, of which {self._mended:,} are no longer flagged"
         if self._counts:
             yield f"flagged lines: {self._flagged:,}, by kind (a line may be of several):"
         for flag in Flag:

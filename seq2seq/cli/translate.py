@@ -89,6 +89,7 @@ def run(arguments: argparse.Namespace, program: str) -> int:
             done=done,
             alignments=alignments,
             bounds=bounds,
+            retry=arguments.retry,
             **settings,
         ),
         n_best=arguments.alternatives or arguments.n_best,

@@ -86,6 +86,11 @@ class Judgement(NamedTuple):
         """Whether another output might do better."""
         return self.badness > 0
 
+    @property
+    def is_exact(self) -> bool:
+        """Whether badness comes from counting alone, so that no neighbour moves it."""
+        return not {Flag.low_coverage, Flag.low_confidence} & set(self.flags)
+
 
 def judged(signals: Signals, bounds: Bounds) -> Judgement:
     """The flags of an output."""

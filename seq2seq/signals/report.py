@@ -9,6 +9,22 @@ from seq2seq.signals.signals import Signals
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One search for a line, or for a part of one."""
+
+    part: int
+    """Of the line, from 0."""
+    search: dict[str, Any]
+    """The settings in which it differs from the call's; empty for the first."""
+    text: str
+    signals: Signals
+    flags: tuple[Flag, ...]
+    badness: float
+    """What attempts are compared by, see bounds.py; the lowest is kept, of equals the earliest."""
+    kept: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LineReport:
     """What became of one line of input: a line of `--report`."""
 
@@ -24,6 +40,15 @@ class LineReport:
     """The parts that have flags, from 0."""
     signals: Signals | None
     """None for a blank line."""
+    retried: bool = False
+    """Whether a flagged part was searched again."""
+    attempts: tuple[Attempt, ...] = ()
+    """All searches for the parts that were searched again, the first included."""
+
+    @property
+    def mended(self) -> bool:
+        """Whether its output was flagged, was searched again, and is flagged no longer."""
+        return self.retried and set(self.flags) <= {Flag.unreadable}
 
     def as_dict(self) -> dict[str, Any]:
         """As JSON has it: flags by name, numbers with six digits."""

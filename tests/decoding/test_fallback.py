@@ -1,0 +1,44 @@
+from typing import Any
+
+import pytest
+
+from seq2seq.config import DecodingConfig, Search, Utility
+from seq2seq.decoding.fallback import fallbacks
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"search": Search.greedy},
+        {"beam_size": 20, "n_best": 15, "no_repeat_ngram_size": 2, "repetition_penalty": 1.5},
+        {"beam_size": 1},
+        {"beam_size": 6, "num_beam_groups": 3, "diversity_penalty": 0.5, "coverage_penalty": 0.2},
+        {"search": Search.sample, "n_best": 20, "top_k": 5, "temperature": 0.5},
+        {"search": Search.sample, "mbr": Utility.chrf, "mbr_candidates": 8},
+        {"mbr": Utility.bleu, "beam_size": 8, "mbr_candidates": 8},
+    ],
+)
+def test_every_search_has_a_chain_that_grows_stricter(settings: dict[str, Any]) -> None:
+    asked = DecodingConfig(**settings)
+    assert not list(asked.problems())
+    wider, stricter = fallbacks(asked, shortest=0.5)
+    for step in (wider, stricter):
+        assert not list(step.settings.problems())
+        assert step.settings.search is Search.beam and step.settings.mbr is Utility.none
+        assert 0 <= step.settings.beam_size - max(10, asked.beam_size) < asked.num_beam_groups
+        assert 0 < step.settings.no_repeat_ngram_size <= 3
+        assert step.settings.max_length_ratio == asked.max_length_ratio
+        assert step.settings.n_best <= step.settings.beam_size
+        for name, value in step.changes.items():
+            chosen = getattr(step.settings, name)
+            assert getattr(chosen, "value", chosen) == value != getattr(asked, name)
+    assert wider.settings.repetition_penalty == asked.repetition_penalty
+    assert stricter.settings.repetition_penalty == max(1.2, asked.repetition_penalty)
+    assert stricter.settings.min_length_ratio == 0.5
+    assert wider.changes.items() <= stricter.changes.items()
+
+
+def test_an_output_cannot_be_asked_to_be_longer_than_it_may() -> None:
+    _, stricter = fallbacks(DecodingConfig(max_length_ratio=0.5), shortest=4.0)
+    assert stricter.settings.min_length_ratio == 0.5
