@@ -66,6 +66,7 @@ CASES = {
     "n-best": ["translate", "--input", "IN", "--n-best", "3", "--alignments", "LINKS", "--search", "sample"],
     "json": ["translate", "--input", "IN", "--json", "--n-best", "2", "--alignments", "LINKS", "--batch-tokens", "150"],
     "scores": ["translate", "--input", "IN", "--search", "greedy", "--scores", "--batch-tokens", "100"],
+    "report": ["translate", "--input", "IN", "--prefix", "PREFIX", "--report", "REPORT", "--search", "greedy"],
     "predict": ["predict", "--input", "IN", "--json", "--batch-tokens", "20"],
     "score": ["score", "--source", "IN", "--target", "IN", "--per-token", "--batch-tokens", "40"],
 }
@@ -79,7 +80,9 @@ def test_killed_at_random_moments_it_ends_the_same(
     checkpoint = tiny_checkpoint("classification" if case == "predict" else "translation")
     lines = text(tmp_path, lines=400 if case in ("predict", "score") else 90)
     words = [str(lines) if word == "IN" else word for word in CASES[case]]
-    words = [str(tmp_path / "links.txt") if word == "LINKS" else word for word in words]
+    beside = {"LINKS": tmp_path / "links.txt", "REPORT": tmp_path / "links.txt", "PREFIX": tmp_path / "prefix.txt"}
+    words = [str(beside.get(word, word)) for word in words]
+    beside["PREFIX"].write_text("".join(f"{'a' * (number % 3)}\n" for number in range(90)))
     words += ["--ckpt", str(checkpoint), "--threads", "1", "--output"]
     whole, output, links = tmp_path / "whole.txt", tmp_path / "out.txt", tmp_path / "links.txt"
     assert main([*words, str(whole)]) == 0
@@ -100,7 +103,11 @@ def test_killed_at_random_moments_it_ends_the_same(
             assert errors.splitlines()[-2].split(" nats")[0] == told.splitlines()[-2].split(" nats")[0] != ""
     assert output.read_bytes() == whole.read_bytes()
     assert (links.read_bytes() if links.exists() else b"") == whole_links
-    assert {path.name for path in tmp_path.iterdir()} - {"links.txt"} == {"in.txt", "out.txt", "whole.txt"}
+    assert {path.name for path in tmp_path.iterdir()} - {"links.txt", "prefix.txt"} == {
+        "in.txt",
+        "out.txt",
+        "whole.txt",
+    }
 
 
 def stopped(checkpoint: Path, source: Path, output: Path, *more: str, lines: int = 70) -> list[str]:
