@@ -48,35 +48,37 @@ class Struck:
 
 
 class _Listener:
-    """A model as it is; what it said last is kept."""
+    """A model as it is; what it said last is kept, for as many steps as somebody listens."""
 
-    def __init__(self, model: Any) -> None:
-        self.model = model
+    def __init__(self, model: Any, *, steps: int) -> None:
+        self.model, self.steps = model, steps
         self.said: Tensor | None = None
 
     def step(self, tokens: Tensor, state: Any) -> Tensor:
         """See Decodable."""
         said: Tensor = self.model.step(tokens, state)
-        self.said = said
+        self.said = said.clone() if self.steps else None  # the search overwrites what it gets
+        self.steps = max(self.steps - 1, 0)
         return said
 
     def log_probs(self) -> Tensor:
-        """What it said, (rows, vocab), with nothing struck out."""
+        """What it said, (rows, vocab), with nothing struck out; to be asked for once a step."""
         assert self.said is not None
-        return normalised(self.said)
+        return self.said if isinstance(self.model, Combined) else normalised(self.said)
 
 
 class _CombinedListener(Combined):
-    """The same of several models together."""
+    """The same of several models together, as which a search knows it."""
 
-    def __init__(self, model: Combined) -> None:
+    def __init__(self, model: Combined, *, steps: int) -> None:
         super().__init__([model])
         self.sensitivity = model.sensitivity
-        self.said: Tensor | None = None
+        self._listener = _Listener(model, steps=steps)
+        self.log_probs = self._listener.log_probs
 
     def start(self, *inputs: Any, **named: Any) -> CombinedState:
         """As the model's."""
-        started: CombinedState = self.members[0].start(*inputs, **named)  # type: ignore[operator]
+        started: CombinedState = self._listener.model.start(*inputs, **named)
         return started
 
     def combine(self, found: Sequence[Tensor]) -> Tensor:
@@ -85,14 +87,7 @@ class _CombinedListener(Combined):
 
     def step(self, tokens: Tensor, state: CombinedState) -> Tensor:
         """See Decodable."""
-        said: Tensor = self.members[0].step(tokens, state)  # type: ignore[operator]
-        self.said = said.clone()  # the search strikes out in place
-        return said
-
-    def log_probs(self) -> Tensor:
-        """What they said together."""
-        assert self.said is not None
-        return self.said
+        return self._listener.step(tokens, state)
 
 
 class Prefixed:
@@ -114,10 +109,11 @@ class Prefixed:
     stretch = 1.0
 
     def __init__(self, model: Any, prefixes: Sequence[Prefix], growth: Sequence[int]) -> None:
-        self.model = _CombinedListener(model) if isinstance(model, Combined) else _Listener(model)
         self._prefixes = prefixes
         self._growth = torch.tensor(growth)
         self._longest = max((len(prefix.tokens) + len(prefix.choices) for prefix in prefixes), default=0)
+        listener = _CombinedListener if isinstance(model, Combined) else _Listener
+        self.model = listener(model, steps=self._longest)
 
     def __call__(self, log_probs: Tensor, written: Tensor, sentences: Tensor) -> Tensor:
         """See Rule."""

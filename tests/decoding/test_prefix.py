@@ -125,6 +125,15 @@ def test_a_wide_margin_means_the_same_output(toys, kind, seed, noise):
         assert same or margin <= 4 * noise * STEPS
 
 
+def test_what_the_search_strikes_out_changes_no_number_of_the_prefix(toys):
+    model = toys.Markov.random(5, sentences=1, positions=STEPS, vocab=len(SURFACES))
+    model.logits[..., toys.EOS] += 3
+    [[found]] = run(toys, model, [Prefix((3, 2), "b")], DecodingConfig(beam_size=3, min_length=3)).hypotheses
+    tokens = (*found.tokens, toys.EOS) if found.finished else found.tokens
+    own = sum(model.log_prob(0, tokens[:at])[token] for at, token in enumerate(tokens))
+    assert found.log_prob == pytest.approx(own)
+
+
 def test_the_prefix_comes_before_every_other_rule(toys):
     model = toys.Markov.random(3, sentences=2, positions=STEPS, vocab=len(SURFACES))
     prefixes = [Prefix((3,), "ab"), Prefix((), "b")]
