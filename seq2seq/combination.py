@@ -121,6 +121,13 @@ def _misfits(first: Checkpoint, other: Checkpoint) -> Iterator[str]:
     ):
         yield f"{other.folder} translates the other way round than {first.folder}; name another."
         return
+    kinds = {ours.translates_decoder_only, theirs.translates_decoder_only}
+    if len(kinds) > 1 and Positions.learned in (ours.model.positions, theirs.model.positions):
+        yield (
+            f"{other.folder} and {first.folder}, of which one is decoder-only, count positions differently, and the "
+            "table of learned ones ends; name models without model.positions=learned."
+        )
+        return
     if ours.data.documents is not theirs.data.documents:
         yield (
             f"{other.folder} was trained with data.documents={theirs.data.documents.value} and {first.folder} with "
@@ -140,6 +147,11 @@ def _misfits_beside(first: Checkpoint, language_model: Checkpoint) -> Iterator[s
         yield f"lm={language_model.folder} has no effect: {first.folder} is no translator; leave it out."
     elif theirs.task is not Task.language_modelling:
         yield f"lm={language_model.folder} is a model of task={theirs.task.value}; name a language model."
+    elif ours.translates_decoder_only and theirs.model.positions is Positions.learned:
+        yield (
+            f"lm={language_model.folder} has a table of positions for a target alone, while {first.folder} is "
+            "decoder-only and counts its source too; name one without model.positions=learned."
+        )
     elif theirs.data.documents is not ours.data.documents:
         yield (
             f"lm={language_model.folder} was trained on whole files, so it knows no end of a line; name one that was "

@@ -23,9 +23,9 @@ AUTO = "auto"
 
 
 class Task(str, Enum):
-    """What the model learns; it decides which of the four models is built."""
+    """What the model learns; it decides which of the models is built."""
 
-    translation = "translation"  # source text -> target text: encoder-decoder
+    translation = "translation"  # source text -> target text: encoder-decoder, or decoder-only
     language_modelling = "language_modelling"  # text -> its own next token: decoder-only
     classification = "classification"  # source text -> one label: encoder-only
     tagging = "tagging"  # source words -> one label each: encoder-only
@@ -209,7 +209,8 @@ class ModelConfig:
     """Shape of the model; 0 decoder layers make it encoder-only, 0 encoder layers decoder-only."""
 
     encoder_layers: int = number(6, at_least=0)
-    """Layers of the encoder; 0 makes a decoder-only language model."""
+    """Layers of the encoder; 0 makes a decoder-only model: a language model, or a translator that reads source and
+    target as one text."""
     decoder_layers: int = number(6, at_least=0)
     """Layers of the decoder; 0 makes an encoder-only classifier or tagger."""
     dim: int = number(512, at_least=1)
@@ -688,6 +689,18 @@ class Config:
         """The same run with this training.batch_tokens."""
         return dataclasses.replace(self, training=dataclasses.replace(self.training, batch_tokens=batch_tokens))
 
+    @property
+    def translates_decoder_only(self) -> bool:
+        """Whether the model reads source and target of a translation as one text."""
+        return self.task is Task.translation and self.model.encoder_layers == 0
+
+    @property
+    def longest_side(self) -> float:
+        """Most tokens of one side that the model can read: what its table of learned positions holds."""
+        if self.model.positions is not Positions.learned:
+            return math.inf
+        return self.model.max_length // 2 if self.translates_decoder_only else self.model.max_length
+
     def problems(self) -> Iterator[str]:
         """Sentences on impossible values and combinations, over all parts."""
         yield from outside_ranges(self, "")
@@ -695,7 +708,7 @@ class Config:
             yield from part.problems()
         encoder, decoder = self.model.encoder_layers > 0, self.model.decoder_layers > 0
         wants = {
-            Task.translation: (True, True, "both model.encoder_layers and model.decoder_layers above 0"),
+            Task.translation: (encoder, True, "model.decoder_layers above 0"),
             Task.language_modelling: (False, True, "model.encoder_layers=0 and model.decoder_layers above 0"),
             Task.classification: (True, False, "model.encoder_layers above 0 and model.decoder_layers=0"),
             Task.tagging: (True, False, "model.encoder_layers above 0 and model.decoder_layers=0"),
@@ -710,11 +723,11 @@ class Config:
         yield from self._settings_without_effect()
         if self.task is not Task.language_modelling and self.data.valid is None:
             yield "data.valid is not set; name a validation text, for example data.valid=corpus/valid."
-        longest = self.data.max_length if self.task is not Task.language_modelling else 0
-        if self.model.positions is Positions.learned and longest > self.model.max_length:
+        if self.task is not Task.language_modelling and self.data.max_length > self.longest_side:
+            half = "half of " if self.translates_decoder_only else ""
             yield (
-                f"data.max_length ({longest}) is longer than the learned position table, model.max_length "
-                f"({self.model.max_length}); lower the one or raise the other."
+                f"data.max_length ({self.data.max_length}) is longer than {half}the learned position table, "
+                f"model.max_length ({self.model.max_length}); lower the one or raise the other."
             )
         if not self.run_dir:
             yield "run_dir is empty; name the folder of the run, for example run_dir=runs/first."

@@ -577,7 +577,9 @@ class Translator:
         for row, prefix in enumerate(prefixes):
             most[row] = max(most[row], prefix.most_tokens + SLACK)
         if self.config.model.positions is Positions.learned:
-            most = [min(length, self.config.model.max_length) for length in most]
+            before = [len(piece.ids) * self.config.translates_decoder_only for piece in pieces]  # the source takes room
+            room = [self.config.model.max_length - length for length in before]
+            most = [min(pair) for pair in zip(most, room, strict=True)]
         fewest = []
         if settings.min_length_ratio:
             fewest.append(FewestTokens([fewest_tokens(settings, len(piece.ids) - 1) for piece in pieces], eos_id=EOS))

@@ -39,13 +39,14 @@ NOISE = 1e-6
 """By how much a neighbour's presence moves each logit here: about what the order of float32 sums does."""
 
 
-@pytest.fixture(scope="module")
-def translator(tiny_checkpoint: Callable[..., Path]) -> Iterator[Translator]:
+@pytest.fixture(scope="module", params=[(1, 0.02), (0, 0.01)], ids=["encoder-decoder", "decoder-only"])
+def translator(request: pytest.FixtureRequest, tiny_checkpoint: Callable[..., Path]) -> Iterator[Translator]:
     """A model of many close decisions, whose logits move a little whenever a sentence is not alone."""
-    model = seq2seq.load(tiny_checkpoint(max_length=10, seed=3), device="cpu")
+    layers, scale = request.param
+    model = seq2seq.load(tiny_checkpoint(max_length=10, seed=3, encoder_layers=layers), device="cpu")
     model.config.decoding.max_length_ratio = 0.1
     with torch.no_grad():
-        model.model.head.weight.mul_(0.02)  # tied to the embeddings: the whole model becomes flat
+        model.model.head.weight.mul_(scale)  # tied to the embeddings: the whole model becomes flat
     step, noise = model.model.step, torch.Generator().manual_seed(1)
 
     def shaken(tokens: torch.Tensor, state: Any) -> torch.Tensor:

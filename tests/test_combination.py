@@ -326,3 +326,17 @@ def test_evaluate_takes_several(folders: dict[str, Path], tmp_path: Path) -> Non
     ):
         with pytest.raises(ConfigError, match=sentence):
             scores(*words)
+
+
+def test_a_decoder_only_translator_is_a_member_like_any(tiny_checkpoint: Make) -> None:
+    two_stacks, one_stack = tiny_checkpoint(seed=1), tiny_checkpoint(seed=2, encoder_layers=0)
+    model = load(one_stack, two_stacks)
+    alone = [model.translate([line])[0] for line in LINES]
+    assert model.translate(LINES) == alone
+    assert alone not in (load(one_stack).translate(LINES), load(two_stacks).translate(LINES))
+    tables = [tiny_checkpoint(positions=Positions.learned, encoder_layers=layers) for layers in (1, 0)]
+    with pytest.raises(ConfigError, match="of which one is decoder-only, count positions differently"):
+        load(*tables)
+    lm = tiny_checkpoint("language_modelling", positions=Positions.learned)
+    with pytest.raises(ConfigError, match="has a table of positions for a target alone"):
+        load(one_stack, lm=lm)

@@ -156,6 +156,10 @@ def test_every_number_declares_its_range() -> None:
             "data.max_length (2000) is longer than the lea",
         ),
         (
+            {"model.encoder_layers": 0, "model.positions": Positions.learned, "model.max_length": 255},
+            "data.max_length (128) is longer than half of the learned position table, model.max_length (255)",
+        ),
+        (
             {"model.max_length": 64},
             "model.max_length=64 has no effect with task=translation and without model.positions",
         ),
@@ -301,7 +305,7 @@ def test_every_number_declares_its_range() -> None:
             "task=tagging needs model.encoder_layers above 0 and model.decoder_layers=0, not 6 and 6",
         ),
         ({"task": Task.language_modelling}, "task=language_modelling needs model.encoder_layers=0"),
-        ({"model.encoder_layers": 0}, "task=translation needs both"),
+        ({"model.decoder_layers": 0}, "task=translation needs model.decoder_layers above 0, not 6 and 0"),
         ({"run_dir": ""}, "run_dir is empty"),
         (
             {"training.early_stopping": "accuracy"},
@@ -347,6 +351,8 @@ def test_impossible_combinations_name_key_value_and_fix(changes: dict[str, Any],
         {"model.num_kv_heads": 1, "model.attention_window": 4, "model.window_layers": WindowLayers.alternate},
         {"model.positions": Positions.learned, "model.max_length": 128},
         {"tokenizer.joint": False, "model.tied_embeddings": TiedEmbeddings.decoder},
+        {"model.encoder_layers": 0},
+        {"model.encoder_layers": 0, "model.positions": Positions.learned, "model.max_length": 256},
         {"training.steps": None, "training.minutes": 0.5},
         {"training.average_checkpoints": 5, "training.keep_checkpoints": 4},
         {"training.early_stopping": "chrf", "training.patience": 3},

@@ -151,10 +151,10 @@ def test_every_choice_of_a_group_is_possible(folder: str) -> None:
         ("training.tensorboard=maybe", "training.tensorboard (maybe) must be true or false."),
         ("data.weights=[a]", "data.weights[0] (a) must be a number."),
         ("run_dir=${nowhere}", "run_dir: Interpolation key 'nowhere' not found."),
-        ("model=smal", "model=smal: there is no such model; did you mean small? There are base, big, deep_encoder, "),
+        ("model=smal", "model=smal: there is no such model; did you mean small? There are base, big, decoder_only, "),
         ("decoding=zzz", "decoding=zzz: there is no such decoding; there are beam, greedy, sample."),
-        ("model=null", "model=null: there is no such model; there are base, big, deep_encoder, "),
-        ("model=[1]", "model=[1]: there is no such model; there are base, big, deep_encoder, "),
+        ("model=null", "model=null: there is no such model; there are base, big, decoder_only, "),
+        ("model=[1]", "model=[1]: there is no such model; there are base, big, decoder_only, "),
         ("+recipe=wmt_smal", "recipe=wmt_smal: there is no such recipe; did you mean wmt_small? There are "),
         (
             "recipe=wmt_small",

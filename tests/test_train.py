@@ -15,6 +15,7 @@ import pytest
 import safetensors.torch
 import torch
 
+import seq2seq
 from seq2seq.configure import check, register_schemas
 from seq2seq.errors import Seq2SeqError
 from seq2seq.files import sha256
@@ -97,8 +98,39 @@ def test_learns_to_reverse_digits(corpus: Path, tmp_path: Path) -> None:
     assert "nrefs:1|" in test["bleu_signature"]
 
 
+def test_one_stack_learns_to_reverse_digits_and_is_used_like_any_translator(corpus: Path, tmp_path: Path) -> None:
+    """Trained, searched, sampled, scored and evaluated by the same commands; lines do not know their neighbours."""
+    more = [
+        "model.encoder_layers=0", "model.decoder_layers=2", "training.steps=900", "training.early_stopping=chrf",
+        "training.learning_rate=4e-3", "training.warmup_steps=50", "training.schedule=linear",
+        "training.validate_every=450", "model.dropout=0", "model.embedding_dropout=0",
+    ]  # fmt: skip
+    final = train(*arguments(corpus, tmp_path / "run", *more))
+    test = final["test"]
+    assert isinstance(test, dict) and test["chrf"] > 95
+    model = seq2seq.load(tmp_path / "run", device="cpu")
+    lines = (corpus / "test.in").read_text().splitlines()
+    lines = [*lines, "", "7", "12345678901234567890", "no digits"]
+    for settings in (
+        {"search": "greedy"},
+        {"search": "beam", "beam_size": 4},
+        {"search": "beam", "beam_size": 4, "batch_tokens": 1},
+        {"search": "sample", "temperature": 0.5},
+    ):
+        found = model.translate(lines, **settings)
+        right = sum(text == line[::-1] for text, line in zip(found[:40], lines, strict=False))
+        assert right > 35 and len(found) == len(lines) and found[40] == ""
+        if settings["search"] != "sample":
+            assert found == [model.translate([line], **settings)[0] for line in lines]
+    answers = list(model.translate_stream(lines[:9], search="beam", beam_size=3))
+    scores = model.score([answer.text for answer in answers], lines[:9])
+    for answer, score in zip(answers, scores, strict=True):
+        assert score.log_prob == pytest.approx(answer.candidates[0].log_prob, abs=1e-4)
+
+
 OPTIONS = {
     "plain": [],
+    "decoder only": ["model.encoder_layers=0", "model.positions=sinusoidal"],
     "accumulation": ["training.accumulation=3"],
     "average": ["training.ema_decay=0.9"],
     "muon": ["training.optimizer=muon", "training.schedule=wsd", "training.r_drop=3"],

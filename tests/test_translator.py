@@ -37,9 +37,9 @@ LINES = [
 ]
 
 
-@pytest.fixture(scope="module")
-def translator(tiny_checkpoint: Make) -> Translator:
-    return seq2seq.load(tiny_checkpoint(), device="cpu")
+@pytest.fixture(scope="module", params=[1, 0], ids=["encoder-decoder", "decoder-only"])
+def translator(request: pytest.FixtureRequest, tiny_checkpoint: Make) -> Translator:
+    return seq2seq.load(tiny_checkpoint(encoder_layers=request.param), device="cpu")
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ from functools import cached_property
 
 import numpy as np
 
-from seq2seq.config import Config, Positions, Task
+from seq2seq.config import Config, Task
 from seq2seq.data.cache import cache_folder
 from seq2seq.data.corpus import Corpus, open_corpus
 from seq2seq.data.files import Pair, TextSource
@@ -129,11 +129,12 @@ def encode_text(source: TextSource, config: Config, tokenizers: Tokenizers) -> T
     longest = dataset.source_lengths
     if config.task is Task.translation:
         longest = np.maximum(longest, dataset.target_lengths)
-    worst, limit = int(longest.argmax()), config.model.max_length
-    if config.model.positions is Positions.learned and longest[worst] > limit:
+    worst = int(longest.argmax())
+    if longest[worst] > config.longest_side:
+        table = "half of model.max_length" if config.translates_decoder_only else "model.max_length"
         raise DataError(
-            f"{source.where(worst)}: {longest[worst]} tokens, but the learned position table ends at model.max_length "
-            f"({limit}). Train with a larger one or with other positions, or leave the line out."
+            f"{source.where(worst)}: {longest[worst]} tokens, but the learned position table ends at {table} "
+            f"({config.model.max_length}). Train with a larger one or with other positions, or leave the line out."
         )
     return dataset
 

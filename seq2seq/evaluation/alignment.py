@@ -109,12 +109,17 @@ class Aligner:
         settings: how.
 
     Raises:
-        DecodingError: the model does not translate, or a setting is impossible.
+        DecodingError: the model does not translate or is decoder-only, or a setting is impossible.
     """
 
     def __init__(self, config: Config, model: Any, tokenizers: Tokenizers, settings: AlignmentSettings) -> None:
         if config.task is not Task.translation:
             raise DecodingError(f"Alignments need a model that translates; this one is of task={config.task.value}.")
+        if config.translates_decoder_only:
+            raise DecodingError(
+                "Alignments are read from cross-attention, which this model does not have: it was trained with "
+                "model.encoder_layers=0."
+            )
         count = len(model.decoder.layers)
         layers = tuple(range(max(count - 2, 0), count)) if settings.layers is None else settings.layers
         for layer in layers:

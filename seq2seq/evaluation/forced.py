@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from seq2seq.config import Config, Documents, Positions, Task
+from seq2seq.config import Config, Documents, Task
 from seq2seq.data.collate import padded
 from seq2seq.data.lines import Line, Note, repair
 from seq2seq.data.tokenizer import BOS, EOS, IGNORE, PAD, UNK, Tokenizer, Tokenizers
@@ -110,8 +110,7 @@ class ForcedScorer:
         self.config, self.model, self.tokenizers = config, model, tokenizers
         self.translates = config.task is Task.translation
         self._device = next(model.parameters()).device
-        table = config.model.positions is Positions.learned
-        self._limit = config.model.max_length if table else LONGEST * config.data.max_length
+        self._limit = min(config.longest_side, LONGEST * config.data.max_length)
         of_lines = config.data.documents is Documents.line
         self._edge = [EOS] if self.translates or of_lines else tokenizers.target.encode("\n")
 

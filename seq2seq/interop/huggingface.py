@@ -183,6 +183,8 @@ def marian_settings(ours: EncoderDecoder, config: ModelConfig) -> dict[str, Any]
     Raises:
         ValueError: it has a setting without a counterpart in Marian, named in the message.
     """
+    if config.encoder_layers == 0:
+        raise ValueError("encoder_layers=0 has no counterpart in Marian, whose models have an encoder")
     _refuse(config, "positions", Positions.sinusoidal)
     _refuse(config, "norm", Norm.layer_norm)
     _refuse(config, "norm_placement", NormPlacement.post)

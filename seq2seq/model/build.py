@@ -1,5 +1,7 @@
 """A model from its settings; the only file of the folder that reads a configuration."""
 
+from typing import Any
+
 from torch import nn
 
 from seq2seq.config import ModelConfig, Task, TiedEmbeddings
@@ -8,7 +10,14 @@ from seq2seq.model.decoder import Decoder
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.initialisation import INITIALISATIONS
 from seq2seq.model.layers import LayerSpec
-from seq2seq.model.transformer import EncoderDecoder, LanguageModel, Model, SequenceClassifier, TokenClassifier
+from seq2seq.model.transformer import (
+    DecoderOnlyTranslator,
+    EncoderDecoder,
+    LanguageModel,
+    Model,
+    SequenceClassifier,
+    TokenClassifier,
+)
 
 
 def build_model(config: ModelConfig, *, task: Task, source_vocab_size: int, target_vocab_size: int) -> Model:
@@ -27,7 +36,7 @@ def build_model(config: ModelConfig, *, task: Task, source_vocab_size: int, targ
         raise ConfigError(problems)
     model: Model
     if task is Task.translation:
-        model = _encoder_decoder(config, source_vocab_size, target_vocab_size)
+        model = _translator(config, source_vocab_size, target_vocab_size)
     elif task is Task.language_modelling:
         embedding = nn.Embedding(target_vocab_size, config.dim)
         head = _head(config, embedding)
@@ -55,7 +64,7 @@ def build_model(config: ModelConfig, *, task: Task, source_vocab_size: int, targ
 
 def _problems(config: ModelConfig, task: Task, source_vocab_size: int, target_vocab_size: int) -> list[str]:
     problems = []
-    if task is not Task.language_modelling and config.encoder_layers == 0:
+    if task in (Task.classification, Task.tagging) and config.encoder_layers == 0:
         problems.append(f"model.encoder_layers is 0, but task={task.value} needs an encoder.")
     if task in (Task.translation, Task.language_modelling) and config.decoder_layers == 0:
         problems.append(f"model.decoder_layers is 0, but task={task.value} needs a decoder.")
@@ -68,17 +77,20 @@ def _problems(config: ModelConfig, task: Task, source_vocab_size: int, target_vo
     return problems
 
 
-def _encoder_decoder(config: ModelConfig, source_vocab_size: int, target_vocab_size: int) -> EncoderDecoder:
+def _translator(
+    config: ModelConfig, source_vocab_size: int, target_vocab_size: int
+) -> EncoderDecoder | DecoderOnlyTranslator:
     target_embedding = nn.Embedding(target_vocab_size, config.dim)
     shared = config.tied_embeddings is TiedEmbeddings.all
-    return EncoderDecoder(
-        _encoder(config),
-        _decoder(config, cross=True),
-        source_embedding=target_embedding if shared else nn.Embedding(source_vocab_size, config.dim),
-        target_embedding=target_embedding,
-        head=_head(config, target_embedding),
-        scale_embeddings=config.scale_embeddings,
-    )
+    parts: dict[str, Any] = {
+        "source_embedding": target_embedding if shared else nn.Embedding(source_vocab_size, config.dim),
+        "target_embedding": target_embedding,
+        "head": _head(config, target_embedding),
+        "scale_embeddings": config.scale_embeddings,
+    }
+    if config.encoder_layers == 0:
+        return DecoderOnlyTranslator(_decoder(config, cross=False), **parts)
+    return EncoderDecoder(_encoder(config), _decoder(config, cross=True), **parts)
 
 
 def _encoder(config: ModelConfig) -> Encoder:

@@ -64,8 +64,15 @@ class Decoder(nn.Module):
         """
         return self._run(x, memory, memory_mask=padding_mask(memory_mask), state=None)
 
-    def start(self, rows: int, memory: Tensor | None = None, *, memory_mask: Tensor | None = None) -> DecodingState:
-        """A state that has seen no target token; memory and memory_mask as for forward, with rows for batch."""
+    def start(
+        self,
+        rows: int,
+        memory: Tensor | None = None,
+        *,
+        memory_mask: Tensor | None = None,
+        padding: Tensor | None = None,
+    ) -> DecodingState:
+        """A state that has seen no token; memory and memory_mask as for forward, padding as for DecodingState."""
         projected = []
         for layer in self._decoder_layers():
             if layer.cross_attention is not None and memory is not None:
@@ -76,6 +83,7 @@ class Decoder(nn.Module):
             memory=projected,
             memory_mask=padding_mask(memory_mask),
             layer_steps=self._layer_steps(),
+            padding=padding,
         )
 
     def step(self, x: Tensor, state: DecodingState) -> Tensor:
@@ -147,8 +155,9 @@ class Decoder(nn.Module):
     ) -> tuple[Tensor, Rotation | None, dict[int | None, tuple[Tensor | None, bool]]]:
         """What the first layer gets, how its positions are turned, and the mask and causal flag of each window."""
         new_length, start = x.shape[1], 0 if state is None else state.length
-        x = self.dropout(self.positions(x, start=start))
-        rotation = self.positions.rotation(new_length, start=start)
+        padding = None if state is None else state.row_padding
+        x = self.dropout(self.positions(x, start=start, padding=padding))
+        rotation = self.positions.rotation(new_length, start=start, padding=padding)
         bias = self.positions.bias(new_length, start + new_length)
         masks = {
             window: self_attention_mask(

@@ -10,7 +10,7 @@ from seq2seq.model.decoder import Decoder
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.feed_forward import FeedForward, GatedFeedForward
 from seq2seq.model.positions import Learned
-from seq2seq.model.transformer import EncoderDecoder, LanguageModel
+from seq2seq.model.transformer import DecoderOnlyTranslator, EncoderDecoder, LanguageModel
 
 
 def xavier(model: nn.Module) -> None:
@@ -60,7 +60,7 @@ def gpt2(model: nn.Module) -> None:
 
 def _token_weights(model: nn.Module) -> Iterator[Tensor]:
     """Embeddings, learned positions and the projection onto a vocabulary."""
-    if isinstance(model, EncoderDecoder | LanguageModel):
+    if isinstance(model, EncoderDecoder | DecoderOnlyTranslator | LanguageModel):
         yield model.head.weight
     for module in model.modules():
         if isinstance(module, nn.Embedding | Learned):

@@ -15,7 +15,10 @@ from seq2seq.model.masks import distances
 
 
 class Rotation(NamedTuple):
-    """Cosine and sine of each position's angles, each (length, 1, head_dim); the first half of the sines negative."""
+    """Cosine and sine of each position's angles, each (length, 1, head_dim); the first half of the sines negative.
+
+    Where rows differ in padding, (batch, length, 1, head_dim).
+    """
 
     cos: Tensor
     sin: Tensor
@@ -34,20 +37,28 @@ class Positions(nn.Module):
         super().__init__()
         self.dim, self.num_heads, self.max_length = dim, num_heads, max_length
 
-    def forward(self, x: Tensor, *, start: int = 0) -> Tensor:
+    def forward(self, x: Tensor, *, start: int = 0, padding: Tensor | None = None) -> Tensor:
         """Embeddings with their positions added.
 
         Args:
             x: (batch, length, dim)
             start: position of the first token.
+            padding: int64 (batch,), columns of padding before each row's own first token, whose position is 0; None =
+                no padding.
 
         Returns:
             (batch, length, dim)
         """
         return x
 
-    def rotation(self, length: int, *, start: int = 0) -> Rotation | None:
-        """By how much queries and keys of `length` tokens from position `start` on are turned; None = not."""
+    def rotation(self, length: int, *, start: int = 0, padding: Tensor | None = None) -> Rotation | None:
+        """By how much queries and keys of `length` tokens from position `start` on are turned; None = not.
+
+        Args:
+            length: number of tokens.
+            start: as for `forward`.
+            padding: as for `forward`.
+        """
         return None
 
     def bias(self, query_length: int, key_length: int) -> Tensor | None:
@@ -81,14 +92,14 @@ class Sinusoidal(Positions):
         angles = _angles(length, self.dim)
         return torch.cat([angles.sin(), angles.cos()], dim=-1).to(torch.get_default_dtype())
 
-    def forward(self, x: Tensor, *, start: int = 0) -> Tensor:
+    def forward(self, x: Tensor, *, start: int = 0, padding: Tensor | None = None) -> Tensor:
         """Embeddings (batch, length, dim) plus the waves of positions start, start + 1, ..."""
         end = start + x.shape[1]
         table = self.table  # another thread may put another in its place at any time
         if end > table.shape[0]:
             with torch.inference_mode(False):  # what is kept must serve training too
                 table = self.table = self._waves(2 * end).to(table)
-        return x + table[start:end]
+        return x + _rows_of(table, start, end, padding)
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -106,12 +117,13 @@ class Learned(Positions):
         self.weight = nn.Parameter(torch.empty(max_length, dim))
         nn.init.normal_(self.weight, std=dim**-0.5)
 
-    def forward(self, x: Tensor, *, start: int = 0) -> Tensor:
+    def forward(self, x: Tensor, *, start: int = 0, padding: Tensor | None = None) -> Tensor:
         """Embeddings (batch, length, dim) plus the vectors of positions start, start + 1, ..."""
         end = start + x.shape[1]
-        if end > self.max_length:
-            raise ValueError(f"{end} positions, but the learned position table holds {self.max_length} (max_length)")
-        return x + self.weight[start:end]
+        last = end if padding is None or not len(padding) else end - int(padding.min())
+        if last > self.max_length:
+            raise ValueError(f"{last} positions, but the learned position table holds {self.max_length} (max_length)")
+        return x + _rows_of(self.weight, start, end, padding)
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -144,7 +156,7 @@ class Rotary(Positions):
         sin = torch.cat([-angles.sin(), angles.sin()], dim=-1)
         return cos.to(torch.get_default_dtype()), sin.to(torch.get_default_dtype())
 
-    def rotation(self, length: int, *, start: int = 0) -> Rotation:
+    def rotation(self, length: int, *, start: int = 0, padding: Tensor | None = None) -> Rotation:
         """The angles of positions start to start + length - 1."""
         end = start + length
         cos, sin = self.cos, self.sin  # another thread may put others in their place at any time
@@ -152,7 +164,7 @@ class Rotary(Positions):
             with torch.inference_mode(False):  # what is kept must serve training too
                 cos, sin = (waves.to(cos) for waves in self._waves(2 * end))
             self.cos, self.sin = cos, sin
-        return Rotation(cos[start:end], sin[start:end])
+        return Rotation(_rows_of(cos, start, end, padding), _rows_of(sin, start, end, padding))
 
 
 class ALiBi(Positions):
@@ -179,6 +191,17 @@ def alibi_slopes(num_heads: int) -> list[float]:
     slopes = [2.0 ** (-8.0 * (head + 1) / power) for head in range(power)]
     between = [2.0 ** (-4.0 * (head + 1) / power) for head in range(0, 2 * (num_heads - power), 2)]
     return slopes + between
+
+
+def _rows_of(table: Tensor, start: int, end: int, padding: Tensor | None) -> Tensor:
+    """Entries start to end - 1 of a table (positions, ...); with padding (batch,) those of each row.
+
+    These are (batch, length, ...). What stands at padding gets the first entry, which means nothing.
+    """
+    if padding is None:
+        return table[start:end]
+    places = torch.arange(start, end, device=table.device) - padding.unsqueeze(1)
+    return table[places.clamp(min=0)]
 
 
 def rotate(x: Tensor, rotation: Rotation) -> Tensor:

@@ -110,6 +110,8 @@ class DecodingState:
             without cross-attention.
         memory_mask: bool (rows, 1, 1, source_length), True = may attend; None = no padding.
         layer_steps: what computes a single new token of each row; None = the layers themselves.
+        padding: int64 (rows,), how many of the first tokens of each row are padding, which none of its others sees;
+            None = no padding. `length` and the order of positions count it.
     """
 
     def __init__(
@@ -120,6 +122,7 @@ class DecodingState:
         memory: list[KeyValue] | None = None,
         memory_mask: Tensor | None = None,
         layer_steps: "list[LayerStep] | None" = None,
+        padding: Tensor | None = None,
     ) -> None:
         self.length = 0  # tokens consumed so far, the same for every row
         self.sentences, self.beams = rows, 1
@@ -130,6 +133,10 @@ class DecodingState:
         self._memory_bias: Tensor | None = None
         self._visible: Tensor | None = None  # bool (sentences, beams, columns); None = each row sees all columns
         self._positions: Tensor | None = None  # int64 (sentences, columns): where in its text a column stands
+        self.padding = padding
+        if padding is not None:
+            self._visible = torch.ones(rows, 1, 0, dtype=torch.bool, device=padding.device)
+            self._positions = torch.empty(rows, 0, dtype=torch.int64, device=padding.device)
         self._in_use = 0  # columns that some row of each sentence saw when they were last looked through
 
     @property
@@ -145,12 +152,20 @@ class DecodingState:
             self._memory_bias = additive(self.memory_mask, key.dtype).repeat(1, key.shape[1], 1, 1)
         return self._memory_bias
 
+    @property
+    def row_padding(self) -> Tensor | None:
+        """Padding before the tokens of each row, int64 (rows,)."""
+        return self.padding if self.padding is None else self.padding.repeat_interleave(self.beams)
+
     def extend(self, new_length: int, device: torch.device) -> None:
         """Make room for as many new positions of every row; the caches of the layers are to follow."""
         if self._visible is not None and self._positions is not None:
             own = torch.eye(self.beams, dtype=torch.bool, device=device).repeat_interleave(new_length, dim=1)
             position = torch.arange(self.length, self.length + new_length, device=device).repeat(self.beams)
-            self._visible = torch.cat([self._visible, own.expand(self.sentences, -1, -1)], dim=2)
+            seen = own.expand(self.sentences, -1, -1)
+            if self.padding is not None:
+                seen = seen & (position >= self.padding.unsqueeze(1)).unsqueeze(1)
+            self._visible = torch.cat([self._visible, seen], dim=2)
             self._positions = torch.cat([self._positions, position.expand(self.sentences, -1)], dim=1)
         self.length += new_length
 
@@ -198,6 +213,7 @@ class DecodingState:
         if moved or crowded:
             self._drop_columns(kept)
         if moved:
+            self.padding = None if self.padding is None else self.padding.index_select(0, kept)
             self.memory = [_as_read(key, value, kept) for key, value in self.memory]
             if self.memory_mask is not None:
                 self.memory_mask, self._memory_bias = self.memory_mask.index_select(0, kept), None
@@ -239,7 +255,7 @@ class DecodingState:
             self._visible = self._visible.gather(2, order.unsqueeze(1).expand(-1, self.beams, -1))
             self._positions = self._positions[sentences].gather(1, order)
             columns = order.t()
-            if self.beams == 1:  # then each sees all that is left
+            if self.beams == 1 and self.padding is None:  # then each sees all that is left
                 self._visible = self._positions = None
         for cache in self.caches:
             cache.select(sentences, columns)

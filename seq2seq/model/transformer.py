@@ -1,4 +1,4 @@
-"""The four models: encoder-decoder, language model, sequence classifier, token classifier.
+"""The five models: encoder-decoder, decoder-only translator, language model, sequence and token classifier.
 
 Each has `features`, hidden states after the final norm, and a linear `head` over them; `forward` is head(features).
 A loss that does not want all logits at once takes the two apart.
@@ -83,6 +83,99 @@ class EncoderDecoder(nn.Module):
         """Read the source; arguments as for `encode`. One row for each sentence."""
         memory = self.encode(source, source_mask)
         return self.decoder.start(source.shape[0], memory, memory_mask=source_mask)
+
+    @torch.no_grad()
+    def step(self, tokens: Tensor, state: DecodingState) -> Tensor:
+        """Read further target tokens: the whole prompt first, then one column a call.
+
+        Args:
+            tokens: ids (rows, new_length)
+            state: made by `start`; it is changed.
+
+        Returns:
+            logits of the next token, (rows, vocab).
+        """
+        x = self.decoder.step(embed(tokens, self.target_embedding, self.embedding_scale), state)
+        logits: Tensor = self.head(x[:, -1])
+        return logits
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+class DecoderOnlyTranslator(nn.Module):
+    """A decoder that reads the source as the beginning of one text and writes the target as its end.
+
+    Liu et al. 2018, "Generating Wikipedia by Summarizing Long Sequences", section 4.2.3; without cross-attention, as
+    the language model of Radford et al. 2019. The text is source, end token, begin token, target, end token: the two
+    special tokens between are the separator. Only the target is predicted.
+
+    Args:
+        decoder: stack without cross-attention.
+        source_embedding: (source vocabulary, dim)
+        target_embedding: (target vocabulary, dim); may be source_embedding itself.
+        head: dim to target vocabulary; its weight may be target_embedding's.
+        scale_embeddings: multiply embeddings by sqrt(dim).
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        *,
+        source_embedding: nn.Embedding,
+        target_embedding: nn.Embedding,
+        head: nn.Linear,
+        scale_embeddings: bool = True,
+    ) -> None:
+        super().__init__()
+        self.source_embedding = source_embedding
+        self.target_embedding = target_embedding
+        self.decoder = decoder
+        self.head = head
+        self.embedding_scale = math.sqrt(head.in_features) if scale_embeddings else 1.0
+
+    def features(self, source: Tensor, target_in: Tensor, *, source_mask: Tensor | None = None) -> Tensor:
+        """Hidden states from which each target token's successor is predicted.
+
+        The target of a row stands right behind its source, whatever the lengths beside it: all padding is at the end,
+        where no real token sees it.
+
+        Args:
+            source: token ids (batch, source_length), the end token last.
+            target_in: token ids (batch, target_length), the begin token first, padded on the right.
+            source_mask: bool (batch, source_length), True = a real token; None = no padding.
+
+        Returns:
+            (batch, target_length, dim)
+        """
+        before = embed(source, self.source_embedding, self.embedding_scale)
+        x = torch.cat([before, embed(target_in, self.target_embedding, self.embedding_scale)], dim=1)
+        if source_mask is None:
+            return self.decoder(x)[:, source.shape[1] :]
+        is_padding = torch.cat([~source_mask, torch.zeros_like(target_in, dtype=torch.bool)], dim=1)
+        order = is_padding.to(torch.uint8).argsort(dim=1, stable=True)
+        x = self.decoder(x.gather(1, order.unsqueeze(2).expand_as(x)))
+        places = source_mask.sum(dim=1, keepdim=True) + torch.arange(target_in.shape[1], device=x.device)
+        return x.gather(1, places.unsqueeze(2).expand(-1, -1, x.shape[2]))
+
+    def forward(self, source: Tensor, target_in: Tensor, *, source_mask: Tensor | None = None) -> Tensor:
+        """Logits (batch, target_length, vocab); arguments as for `features`."""
+        logits: Tensor = self.head(self.features(source, target_in, source_mask=source_mask))
+        return logits
+
+    @torch.no_grad()
+    def start(self, source: Tensor, *, source_mask: Tensor | None = None) -> DecodingState:
+        """Read the source; arguments as for `features`. One row for each sentence.
+
+        Here padding goes to the left, so that the targets of all rows begin in one column.
+        """
+        padding = None
+        if source_mask is not None:
+            padding = (~source_mask).sum(dim=1)
+            source = source.gather(1, source_mask.to(torch.uint8).argsort(dim=1, stable=True))
+        state = self.decoder.start(source.shape[0], padding=padding)
+        self.decoder.step(embed(source, self.source_embedding, self.embedding_scale), state)
+        return state
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: DecodingState) -> Tensor:
@@ -255,7 +348,7 @@ class SequenceClassifier(nn.Module):
         __call__ = forward
 
 
-Model = EncoderDecoder | LanguageModel | SequenceClassifier | TokenClassifier
+Model = EncoderDecoder | DecoderOnlyTranslator | LanguageModel | SequenceClassifier | TokenClassifier
 
 
 def embed(tokens: Tensor, embedding: nn.Embedding, scale: float) -> Tensor:

@@ -14,7 +14,7 @@ def parameters_by_part(model: nn.Module) -> dict[str, int]:
     """How many parameters each part has; a matrix that two parts share is counted with the first, so 0 is a part too.
 
     Args:
-        model: any of the four models.
+        model: any of the models.
     """
     parts: dict[str, int] = {}
     seen: set[int] = set()

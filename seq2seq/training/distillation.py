@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.checkpoint import load_checkpoint
-from seq2seq.config import Config, Positions, Task
+from seq2seq.config import Config, Task
 from seq2seq.data.batch import IGNORE, Batch
 from seq2seq.data.cache import key_of
 from seq2seq.data.tokenizer import Tokenizers
@@ -92,9 +92,9 @@ def _obstacles(student: Config, teacher: Config) -> Iterator[str]:
             "else the two read the ends of lines differently."
         )
     longest = student.model.max_length if student.task is Task.language_modelling else student.data.max_length
-    if teacher.model.positions is Positions.learned and longest > teacher.model.max_length:
+    if longest > teacher.longest_side:
         key = "model.max_length" if student.task is Task.language_modelling else "data.max_length"
-        yield f"{key} ({longest}) is more than the {teacher.model.max_length} tokens that {name} can read; lower it."
+        yield f"{key} ({longest}) is more than the {teacher.longest_side} tokens that {name} can read; lower it."
 
 
 class DistillationObjective(Objective):

@@ -68,7 +68,7 @@ def cross_entropy_gradient_(probs: Tensor, targets: Tensor, label_smoothing: flo
 
 
 def features_of(model: Any, batch: Any) -> Tensor:
-    """The final hidden states of any of the four models for a batch: what its head turns into logits."""
+    """The final hidden states of any of the models for a batch: what its head turns into logits."""
     if batch.source is None:
         features = model.features(batch.target_in)
     elif batch.target_in is None:

@@ -25,9 +25,9 @@ KINDS = {
 }
 
 
-def model_of(kind, task):
+def model_of(kind, task, layers=2):
     torch.manual_seed(4)
-    layers = 0 if task is Task.language_modelling else 2
+    layers = 0 if task is Task.language_modelling else layers
     config = ModelConfig(
         encoder_layers=layers, decoder_layers=2, dim=16, num_heads=4, feed_forward_dim=32, dropout=0.1, **KINDS[kind]
     )
@@ -90,8 +90,9 @@ def alone(results):
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_translation_does_not_depend_on_its_batch(kind, decoding):
-    model = model_of(kind, Task.translation)
+@pytest.mark.parametrize("layers", [2, 0], ids=["encoder-decoder", "decoder-only"])
+def test_a_translation_does_not_depend_on_its_batch(kind, decoding, layers):
+    model = model_of(kind, Task.translation, layers)
     expected = alone(translate(model, [row], decoding) for row in range(12))
     ended = [hypotheses[0].finished for hypotheses, _ in expected]
     assert any(ended) and not all(ended)  # sentences leave the batch at different steps
@@ -134,9 +135,13 @@ class Uncached:
 
 @pytest.mark.parametrize("decoding", DECODINGS)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("task", [Task.translation, Task.language_modelling])
-def test_cached_search_equals_a_search_that_reads_everything_again(kind, decoding, task):
-    model = model_of(kind, task)
+@pytest.mark.parametrize(
+    ("task", "layers"),
+    [(Task.translation, 2), (Task.translation, 0), (Task.language_modelling, 0)],
+    ids=["encoder-decoder", "decoder-only", "language model"],
+)
+def test_cached_search_equals_a_search_that_reads_everything_again(kind, decoding, task, layers):
+    model = model_of(kind, task, layers)
     rows = list(range(5))
     if task is Task.translation:
         source = torch.nn.utils.rnn.pad_sequence(sources()[:5], batch_first=True, padding_value=PAD)

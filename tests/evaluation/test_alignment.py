@@ -157,6 +157,9 @@ def test_what_is_refused(model, tiny_checkpoint):
     labeller = seq2seq.load(tiny_checkpoint("classification"), device="cpu")
     with pytest.raises(DecodingError, match="Alignments need a model that translates"):
         labeller.align(["the dog"], ["a fox"])
+    one_stack = seq2seq.load(tiny_checkpoint(encoder_layers=0), device="cpu")
+    with pytest.raises(DecodingError, match="cross-attention, which this model does not have"):
+        one_stack.align(["the dog"], ["a fox"])
 
 
 def test_odd_pairs(model):

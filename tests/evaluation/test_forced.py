@@ -59,8 +59,11 @@ def slowly(model: Any, source: list[int] | None, prompt: list[int], target: list
 
 @pytest.mark.parametrize("tokenizer", ["characters", "unigram", "bpe", "bytes"])
 @pytest.mark.parametrize("positions", Positions)
-def test_translation_models_against_a_slow_loop(tiny_checkpoint: Make, tokenizer: str, positions: Positions) -> None:
-    folder = tiny_checkpoint(tokenizer=tokenizer, positions=positions, max_length=64)
+@pytest.mark.parametrize("layers", [1, 0], ids=["encoder-decoder", "decoder-only"])
+def test_translation_models_against_a_slow_loop(
+    tiny_checkpoint: Make, tokenizer: str, positions: Positions, layers: int
+) -> None:
+    folder = tiny_checkpoint(tokenizer=tokenizer, positions=positions, max_length=128, encoder_layers=layers)
     model = in_float64(folder)
     encode = model.tokenizers.target.encode
     for (source, target), score in zip(PAIRS, model.score(TARGETS, SOURCES, batch_tokens=40), strict=True):

@@ -228,6 +228,7 @@ def test_marian_generates_what_ours_does(beam_size: int) -> None:
 @pytest.mark.parametrize(
     ("name", "value"),
     [
+        ("encoder_layers", 0),
         ("positions", Positions.rotary),
         ("norm", "rms_norm"),
         ("norm_placement", NormPlacement.pre),

@@ -27,6 +27,7 @@ PARTS = {
     feed_forward=st.sampled_from(FeedForward),
     tied=st.sampled_from(TiedEmbeddings),
     bias=st.booleans(),
+    encoder=st.booleans(),
 )
 def test_the_parts_make_up_the_whole_of_every_model(
     task: Task,
@@ -38,9 +39,10 @@ def test_the_parts_make_up_the_whole_of_every_model(
     feed_forward: FeedForward,
     tied: TiedEmbeddings,
     bias: bool,
+    encoder: bool,
 ) -> None:
     config = ModelConfig(
-        encoder_layers=0 if task is Task.language_modelling else layers,
+        encoder_layers=0 if task is Task.language_modelling or task is Task.translation and not encoder else layers,
         decoder_layers=layers if task in (Task.translation, Task.language_modelling) else 0,
         dim=16,
         num_heads=4,
@@ -58,7 +60,8 @@ def test_the_parts_make_up_the_whole_of_every_model(
     parts = parameters_by_part(model)
     assert sum(parts.values()) == sum(parameter.numel() for parameter in model.parameters())
     learned = {"positions"} if positions is Positions.learned else set()
-    assert parts.keys() == PARTS[task] | learned | {"embeddings", "norms", "head"}
+    expected = PARTS[task] if encoder or task is not Task.translation else DECODER
+    assert parts.keys() == expected | learned | {"embeddings", "norms", "head"}
     assert all(count > 0 for name, count in parts.items() if name != "head")
 
 
