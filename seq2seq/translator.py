@@ -12,6 +12,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ from seq2seq.data.detokenizer import Detokenizer
 from seq2seq.data.lines import Line, Note, one_line, rejoined
 from seq2seq.data.pieces import Cut, Piece, cut_text, cut_words
 from seq2seq.data.prefixes import NO_PREFIX, Prefix, PrefixFeed, PrefixReader
+from seq2seq.data.stopping import until
 from seq2seq.data.surfaces import surfaces
 from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK, Tokenizers
 from seq2seq.decoding import Hypothesis, SearchResult, generate, search
@@ -48,6 +50,7 @@ from seq2seq.decoding.rules import Rule
 from seq2seq.decoding.settings import decoding_settings
 from seq2seq.decoding.speculative import Draft, speculate
 from seq2seq.decoding.suppression import Phrases, SuppressedText, token_ids
+from seq2seq.decoding.together import Together
 from seq2seq.device import resolve_device, resolve_precision
 from seq2seq.errors import ConfigError, DecodingError
 from seq2seq.evaluation.alignment import TOGETHER, Aligner, AlignmentSettings, Link, aligned, aligned_pairs
@@ -447,6 +450,7 @@ class Translator:
         prompt: str = "",
         *,
         sample: int = 0,
+        stop: Sequence[str] = (),
         draft: Draft[Any] | None = None,
         decoding: DecodingConfig | None = None,
         **changes: Any,
@@ -459,6 +463,7 @@ class Translator:
         Args:
             prompt: how the text begins; empty to begin a new document.
             sample: number of the draw for search=sample: 0, 1, 2, ... give different texts of one seed.
+            stop: texts before the first of which the new text ends.
             draft: a smaller model, by its `as_draft`, that proposes what this one then checks several tokens at a time:
                 the same text with search=greedy (in float32), other texts of the same distribution with search=sample.
             decoding: all settings at once; None takes the checkpoint's.
@@ -468,9 +473,87 @@ class Translator:
             DecodingError: the model is no language model, the prompt has no tokens where the model needs some, the
                 draft does not fit, or a setting is unknown, impossible or without effect.
         """
+        task = self._writing_task(prompt, stop, draft, decoding, changes)
+        return self._text(task, self._tokens(task, sample, draft))
+
+    def generate_samples(
+        self,
+        prompt: str = "",
+        *,
+        samples: int,
+        stop: Sequence[str] = (),
+        draft: Draft[Any] | None = None,
+        decoding: DecodingConfig | None = None,
+        **changes: Any,
+    ) -> list[Iterator[str]]:
+        """As `generate` with sample=0, 1, 2, ..., the same texts, drawn side by side in batches.
+
+        A stretch of a batch, as far as the context has room, is drawn for all its texts when the first is asked for it.
+        With a draft, whose gain is in single texts, each is drawn alone; so it is under rules that go by what each text
+        has written (repetition_penalty, no_repeat_ngram_size, suppress_text).
+
+        Args:
+            prompt: as for `generate`.
+            samples: how many texts; as many rows as decoding.batch_tokens has room for whole contexts are in a batch.
+            stop: as for `generate`.
+            draft: as for `generate`.
+            decoding: as for `generate`.
+            changes: as for `generate`.
+
+        Returns:
+            the pieces of each text.
+
+        Raises:
+            DecodingError: samples is no whole number of at least 1, or more than 1 without search=sample; else as for
+                `generate`.
+        """
+        task = self._writing_task(prompt, stop, draft, decoding, changes)
+        settings = task.settings
+        if isinstance(samples, bool) or not isinstance(samples, int) or samples < 1:
+            raise DecodingError(f"samples ({samples!r}) must be a whole number of at least 1.")
+        if samples > 1 and settings.search is not Search.sample:
+            raise DecodingError(
+                f"samples has no effect with search={settings.search.value}: every text would be the same; use "
+                "search=sample."
+            )
+        ruled = settings.repetition_penalty != 1 or settings.no_repeat_ngram_size or settings.suppress_text
+        if samples == 1 or draft is not None or ruled:
+            return [self._text(task, self._tokens(task, sample, draft)) for sample in range(samples)]
+        context = self.config.model.max_length
+        found = []
+        rows = max(1, settings.batch_tokens // context)
+        for first in range(0, samples, rows):
+            numbers = range(first, min(first + rows, samples))
+            together = Together(
+                self.model,
+                task.prompt,
+                seeds=[partial(_mixed, task.seed, sample) for sample in numbers],
+                config=settings,
+                context=context,
+                eos_id=EOS,
+                forbidden_ids=task.forbidden,
+                exact=self._exact,
+                device=self._device,
+            )
+            found += [self._text(task, together.tokens(row)) for row in range(len(numbers))]
+        return found
+
+    def _writing_task(
+        self,
+        prompt: str,
+        stop: Sequence[str],
+        draft: Draft[Any] | None,
+        decoding: DecodingConfig | None,
+        changes: dict[str, Any],
+    ) -> "_WritingTask":
+        """What a call asks for, checked."""
         self._check_task(Task.language_modelling)
         settings = self.settings(decoding, **changes)
         tokenizer = self.tokenizers.target
+        if isinstance(stop, str):
+            raise TypeError("stop is one string; give a list of texts")
+        if "" in stop:
+            raise DecodingError("An empty stop text would end every text at once; leave it out.")
         if draft is not None:
             self._check_alone("a draft")
             draft.check(settings, vocabulary=tokenizer.fingerprint, device=self._device)
@@ -485,23 +568,26 @@ class Translator:
         doubled = prompt.endswith(" ") and not tokenizer.normalise(prompt).endswith(" ")
         forbidden = (*self._forbidden(settings), *([] if of_lines else [EOS]))
         seed = DEFAULT_SEED if changes.get("seed") is None else changes["seed"]
-        return self._generate(
-            tokens, settings, forbidden=forbidden, seed=(seed, sample), skip_space=doubled, draft=draft
-        )
+        return _WritingTask(tokens, settings, forbidden, seed, tuple(stop), doubled)
+
+    def _text(self, task: "_WritingTask", tokens: Iterator[int]) -> Iterator[str]:
+        """The text of new tokens, up to a stop text."""
+        pieces = self._pieces(task, tokens)
+        return until(pieces, task.stop) if task.stop else pieces
+
+    def _pieces(self, task: "_WritingTask", tokens: Iterator[int]) -> Iterator[str]:
+        detokenizer, skip_space = Detokenizer(self.tokenizers.target, task.prompt), task.skip_space
+        for token in tokens:
+            if piece := detokenizer.push(token):
+                yield piece.removeprefix(" ") if skip_space else piece
+                skip_space = False
+        if piece := detokenizer.end():
+            yield piece
 
     @torch.inference_mode()
-    def _generate(
-        self,
-        tokens: list[int],
-        settings: DecodingConfig,
-        *,
-        forbidden: Sequence[int],
-        seed: tuple[int, int],
-        skip_space: bool,
-        draft: Draft[Any] | None,
-    ) -> Iterator[str]:
-        context = self.config.model.max_length
-        detokenizer = Detokenizer(self.tokenizers.target, tokens)
+    def _tokens(self, task: "_WritingTask", sample: int, draft: Draft[Any] | None) -> Iterator[int]:
+        """The new tokens of one text."""
+        context, settings, tokens = self.config.model.max_length, task.settings, list(task.prompt)
         past = [token for token in tokens if token != EOS]  # the whole text, also what the context has left behind
         written = 0
         for stretch in itertools.count():
@@ -512,9 +598,9 @@ class Translator:
             how: dict[str, Any] = {
                 "config": dataclasses.replace(settings, min_length=max(0, settings.min_length - written)),
                 "eos_id": EOS,
-                "forbidden_ids": forbidden,
+                "forbidden_ids": task.forbidden,
                 "max_length": room,
-                "seed": _mixed(*seed, stretch),
+                "seed": _mixed(task.seed, sample, stretch),
             }
             if draft is not None:
                 new_tokens = speculate(self.model, tokens, draft=draft, exact=self._exact, device=self._device, **how)
@@ -527,13 +613,9 @@ class Translator:
                 tokens.append(token)
                 past.append(token)
                 written += 1
-                if piece := detokenizer.push(token):
-                    yield piece.removeprefix(" ") if skip_space else piece
-                    skip_space = False
+                yield token
             if written - before < room or written == settings.max_new_tokens:
                 break
-        if piece := detokenizer.end():
-            yield piece
 
     # ------------------------------------------------------- lines, in detail
 
@@ -712,6 +794,18 @@ class Translator:
     def _check_alone(self, what: str) -> None:
         if isinstance(self.model, Combined):
             raise DecodingError(f"These are several models together, and {what} needs one by itself; load one.")
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _WritingTask:
+    """What a language model is asked to write."""
+
+    prompt: list[int]
+    settings: DecodingConfig
+    forbidden: Sequence[int]
+    seed: int
+    stop: tuple[str, ...]
+    skip_space: bool
 
 
 def _mixed(*numbers: int) -> int:

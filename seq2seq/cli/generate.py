@@ -18,12 +18,15 @@ Go on with a text, written as it is made.
 The text may grow longer than the context the model was trained with (model.max_length): whenever that is full, the
 last half of it is read again and the text goes on from there. Beam search writes each such stretch at its end.
 
+--samples N draws N texts side by side, each the same as if it were drawn alone; they come a stretch at a time.
+
 --draft names a smaller language model with the same tokenizer. It proposes --draft-tokens tokens, which the large one
 checks in one step: with --search greedy exactly the text that comes without it (in float32), with --search sample
 another text of the same distribution, faster where the small model is fast and often right."""
 
 SETTINGS = [
     "max_new_tokens",
+    "min_length",
     "search",
     "temperature",
     "top_k",
@@ -31,7 +34,9 @@ SETTINGS = [
     "min_p",
     "epsilon_cutoff",
     "beam_size",
-    "min_length",
+    "length_normalisation",
+    "length_penalty",
+    "patience",
     "no_repeat_ngram_size",
     "repetition_penalty",
     "suppress_tokens",
@@ -50,11 +55,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument("--no-prompt", action="store_true", help="write the new text only, not the prompt before it")
     group.add_argument(
+        "--samples",
         "--num-samples",
         type=at_least_one,
         default=1,
         metavar="N",
-        help=f"texts to write one after another, with a line of {SEPARATOR} between; needs sampling (default: 1)",
+        help=f"texts to draw side by side and to write one after another, with a line of {SEPARATOR} between; needs "
+        "sampling (default: 1)",
+    )
+    group.add_argument(
+        "--stop",
+        action="append",
+        default=[],
+        metavar="TEXT",
+        help=r"end where this text would be written, and leave it out; \n is a line break; may be given several times",
     )
     group = parser.add_argument_group("draft")
     group.add_argument(
@@ -69,8 +83,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, program: str) -> int:
     """Write; returns the exit code."""
     settings = given_settings(arguments, SETTINGS)
-    # What the shell passes need not be UTF-8.
-    prompt = arguments.prompt.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")
+    prompt = _utf8(arguments.prompt)
     if arguments.no_prompt and not prompt:
         raise ConfigError("--no-prompt has no effect without --prompt; leave it out.")
     if arguments.draft_tokens and not arguments.draft:
@@ -80,14 +93,15 @@ def run(arguments: argparse.Namespace, program: str) -> int:
         draft = (
             load_model(arguments, arguments.draft).as_draft(arguments.draft_tokens or 4) if arguments.draft else None
         )
-        if arguments.num_samples > 1 and model.settings(**settings).search.value != "sample":
-            raise ConfigError("--num-samples has no effect without --search sample: every text would be the same.")
+        if arguments.samples > 1 and model.settings(**settings).search.value != "sample":
+            raise ConfigError("--samples has no effect without --search sample: every text would be the same.")
+        stop = [_utf8(text).replace(r"\n", "\n") for text in arguments.stop]
         start, characters = time.monotonic(), 0
-        for sample in range(arguments.num_samples):
+        texts = model.generate_samples(prompt, samples=arguments.samples, stop=stop, draft=draft, **settings)
+        for sample, pieces in enumerate(texts):
             if sample:
                 output.write(f"{SEPARATOR}\n")
             last = "" if arguments.no_prompt else prompt
-            pieces = model.generate(prompt, sample=sample, draft=draft, **settings)  # before the prompt: it may refuse
             output.write(last, lines=0)
             for piece in pieces:
                 output.write(piece, lines=0)
@@ -102,3 +116,8 @@ def run(arguments: argparse.Namespace, program: str) -> int:
             share = f"{draft.acceptance:.1%} of {draft.proposed:,} proposed tokens"
             print(f"{program}: the model kept {share} of the draft", file=sys.stderr)
     return 0
+
+
+def _utf8(text: str) -> str:
+    """What the shell passes need not be UTF-8."""
+    return text.encode("utf-8", errors="surrogateescape").decode("utf-8", errors="replace")

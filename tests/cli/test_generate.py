@@ -39,7 +39,8 @@ def test_the_prompt_goes_on(written: Callable[..., str]) -> None:
 
 def test_samples(written: Callable[..., str]) -> None:
     options = ["--search", "sample", "--temperature", "5", "--max-new-tokens", "12"]
-    text = written(*options, "--num-samples", "3", "--seed", "2")
+    text = written(*options, "--samples", "3", "--seed", "2")
+    assert text == written(*options, "--num-samples", "3", "--seed", "2")
     samples = [sample.strip("\n") for sample in text.split("\n---\n")]
     assert len(set(samples)) == 3 and all(sample.startswith("the dog") for sample in samples)
     assert written(*options, "--seed", "2").strip("\n") == samples[0]
@@ -48,7 +49,7 @@ def test_samples(written: Callable[..., str]) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--search", "greedy", "--num-samples", "2"], "--num-samples has no effect without --search sample"),
+        (["--search", "greedy", "--num-samples", "2"], "--samples has no effect without --search sample"),
         (["--search", "greedy", "--top-k", "2"], "top_k has no effect with search=greedy"),
         (["--min-length", "5"], "min_length has no effect: this model was trained on whole files"),
         (["--draft-tokens", "3"], "--draft-tokens has no effect without --draft"),
@@ -58,6 +59,14 @@ def test_samples(written: Callable[..., str]) -> None:
 def test_what_is_refused(written: Callable[..., str], options: list[str], message: str) -> None:
     text = written(*options, code=2)
     assert text.startswith("seq2seq generate: error: ") and message in text and text.count("\n") == 1
+
+
+def test_text_ends_before_a_stop_text(written: Callable[..., str]) -> None:
+    options = ["--search", "greedy", "--max-new-tokens", "30", "--no-prompt"]
+    text = written(*options)
+    assert written(*options, "--stop", text[9:11], "--stop", r"\n") == text[: text.find(text[9:11])] + "\n"
+    assert written(*options, "--stop", "not in it") == text
+    assert "empty stop text" in written(*options, "--stop", "", code=2)
 
 
 def test_a_draft_changes_no_greedy_text_and_tells_how_often_it_was_right(
