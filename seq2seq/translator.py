@@ -232,7 +232,7 @@ class Translator:
         settings = self.settings(decoding, **changes)
         self._forbidden(settings)  # says now what is no token
         if settings.coverage_penalty and not isinstance(self.model, EncoderDecoder):
-            raise DecodingError("coverage_penalty reads the attention of one model; leave it out with several.")
+            raise DecodingError("coverage_penalty needs one model with an encoder; leave it out with several.")
         seed = DEFAULT_SEED if changes.get("seed") is None else changes["seed"]
         if alternatives is not None:
             if retry:
@@ -763,8 +763,7 @@ class Translator:
         """It takes a moment to make, the time of a few lines."""
         if self._prefixes is None:
             # A table of positions ends; elsewhere far more than any line that the model was trained on.
-            table = self.config.model.positions is Positions.learned
-            most = self.config.model.max_length - 1 if table else LONGEST * self.config.data.max_length
+            most = int(min(self.config.longest_side - 1, LONGEST * self.config.data.max_length))
             self._prefixes = PrefixReader(self.tokenizers.target, most_tokens=most)
         return self._prefixes
 

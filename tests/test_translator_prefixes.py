@@ -135,3 +135,15 @@ def test_command_line(tiny_checkpoint: Make, tmp_path: Path, capfd: pytest.Captu
         assert translate([*words, *more]) == 2
         error = capfd.readouterr().err
         assert message in error and "Traceback" not in error
+
+
+@pytest.mark.parametrize("positions", [Positions.rotary, Positions.learned])
+def test_a_decoder_only_translator_goes_on_with_a_prefix(tiny_checkpoint, positions):
+    longest = {"max_length": 48} if positions is Positions.learned else {}
+    model = seq2seq.load(tiny_checkpoint(positions=positions, encoder_layers=0, **longest), device="cpu")
+    model.config.data.max_length = 24
+    lines = ["the dog", "a quick brown fox", "x" * 23, "cat"]
+    prefixes = ["the c", "", "b" * 22, "over the lazy"]
+    found = model.translate(lines, prefixes=prefixes)
+    assert all(text.startswith(prefix) for text, prefix in zip(found, prefixes, strict=True))
+    assert found == [model.translate([line], prefixes=[p])[0] for line, p in zip(lines, prefixes, strict=True)]
