@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seq2seq
+from seq2seq.errors import DecodingError
 from seq2seq.translator import Translator
 
 SEARCHES: dict[str, dict[str, Any]] = {
@@ -76,6 +77,10 @@ def test_neighbours_order_and_batches_change_no_candidate(
     translator: Translator, search: str, lines: list[str], batch_tokens: int, shuffle: random.Random
 ) -> None:
     changes, order = SEARCHES[search], list(range(len(lines)))
+    if "coverage_penalty" in changes and translator.config.translates_decoder_only:
+        with pytest.raises(DecodingError, match="needs one model with an encoder"):
+            translator.translate(lines, **changes)
+        return
     if changes.get("search") != "sample":  # a draw belongs to the number of the line
         shuffle.shuffle(order)
     alone = [texts(translator, [line], first_line=number, **changes)[0] for number, line in enumerate(lines)]
