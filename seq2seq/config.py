@@ -149,6 +149,10 @@ class OptimizerKind(str, Enum):
     muon = "muon"  # Jordan et al. 2024 for the matrices of the layers, AdamW for the rest
 
 
+INT8 = "int8"
+"""The number format, beside those of Precision, of a model that is loaded for use on a CPU."""
+
+
 class Precision(str, Enum):
     """Number format of the matrix products; weights and optimiser stay in float32."""
 

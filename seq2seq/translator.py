@@ -23,6 +23,7 @@ from torch import Tensor
 from seq2seq.answering import Answer, Candidate, Join, Result, Solve, answers
 from seq2seq.combination import Combination, load_combined
 from seq2seq.config import (
+    INT8,
     Config,
     DecodingConfig,
     Documents,
@@ -59,6 +60,7 @@ from seq2seq.evaluation.least_risk import least_risk
 from seq2seq.inspection import Found, Inspector
 from seq2seq.model.combined import Combined, sensitivity_of
 from seq2seq.model.layout import for_few_rows
+from seq2seq.model.quantized import is_quantized, quantize
 from seq2seq.model.state import DecodingState
 from seq2seq.model.transformer import EncoderDecoder
 from seq2seq.signals.bounds import Bounds
@@ -85,8 +87,9 @@ def load(
         folder: a checkpoint folder, or a run folder with best/ (or else last/) in it; a list of them makes an ensemble
             of models with the same vocabulary, which decodes by the settings of the first.
         device: auto, cpu, cuda, cuda:N or mps.
-        precision: auto, float32, bfloat16 or float16: the number format of weights and activations. auto is float32 on
-            a CPU, where it is the fastest on most and always the one that keeps lines independent of each other.
+        precision: auto, float32, bfloat16, float16 or int8: the number format of weights and activations. auto is
+            float32 on a CPU, the format that keeps lines independent of each other. int8 is for CPUs: 8-bit products,
+            see model/quantized.py.
         ensemble: of several, the mean of their log_probs or of their probs; None is the former.
         ensemble_weights: of that mean, one for each, above 0; None weighs all alike.
         lm: the folder of a language model with the translator's target vocabulary. To each token's log-probability
@@ -106,7 +109,9 @@ def load(
     combination = Combination(folders, rule, ensemble_weights, lm, lm_weight)
     try:
         place = resolve_device(device)
-        wanted = Precision(precision)
+        if precision == INT8 and place.type != "cpu":
+            raise ConfigError(f"precision=int8 is for CPUs; with device={place} use precision=float16 or bfloat16.")
+        wanted = Precision.float32 if precision == INT8 else Precision(precision)
         if wanted is Precision.auto and place.type == "cpu":
             wanted = Precision.float32
         dtype = resolve_precision(wanted, place)
@@ -114,11 +119,13 @@ def load(
         raise ConfigError(f"device ({device}) must be auto, cpu, cuda, cuda:N or mps.") from None
     except ValueError:
         raise ConfigError(
-            f"precision ({precision}) must be one of {', '.join(kind.value for kind in Precision)}."
+            f"precision ({precision}) must be one of {', '.join(kind.value for kind in Precision)}, {INT8}."
         ) from None
     checkpoint = load_combined(combination, device=place)
     model = checkpoint.model.to(dtype)
-    if place.type == "cpu":
+    if precision == INT8:
+        quantize(model)
+    elif place.type == "cpu":
         for_few_rows(model)
     ratio = checkpoint.metrics.get("length_ratio")
     return Translator(checkpoint.config, model, checkpoint.tokenizers, usual_length_ratio=ratio)
@@ -144,7 +151,7 @@ class Translator:
         self.config, self.model, self.tokenizers = config, model, tokenizers
         weight = next(model.parameters())
         self._device: torch.device = weight.device
-        self._exact = weight.dtype in (torch.float32, torch.float64)
+        self._exact = weight.dtype in (torch.float32, torch.float64) and not is_quantized(model)
         self._phrases: dict[tuple[str, ...], Phrases] = {}
         self._prefixes: PrefixReader | None = None
 

@@ -71,13 +71,28 @@ def test_load_says_what_is_wrong(tiny_checkpoint: Make, tmp_path: Path) -> None:
     folder = tiny_checkpoint()
     with pytest.raises(ConfigError, match="device"):
         seq2seq.load(folder, device="toaster")
-    with pytest.raises(ConfigError, match="precision .int8. must be one of"):
-        seq2seq.load(folder, precision="int8")
+    with pytest.raises(ConfigError, match="precision .int4. must be one of auto, float32, bfloat16, float16, int8"):
+        seq2seq.load(folder, precision="int4")
 
 
-def test_bfloat16_translates(tiny_checkpoint: Make) -> None:
-    model = seq2seq.load(tiny_checkpoint(), device="cpu", precision="bfloat16")
-    assert len(model.translate(LINES)) == len(LINES)
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
+def test_shorter_formats_translate(tiny_checkpoint: Make, precision: str) -> None:
+    model = seq2seq.load(tiny_checkpoint(), device="cpu", precision=precision)
+    assert not model.exact
+    for search in ("greedy", "beam"):
+        assert len(model.translate(LINES, search=search)) == len(LINES)
+
+
+def test_int8_stays_near_float32(tiny_checkpoint: Make) -> None:
+    exact, quantized = (seq2seq.load(tiny_checkpoint(), device="cpu", precision=kind) for kind in ("float32", "int8"))
+    for one, other in zip(exact.score(LINES, LINES), quantized.score(LINES, LINES), strict=True):
+        assert other.log_prob == pytest.approx(one.log_prob, rel=0.02, abs=0.05)
+
+
+def test_int8_is_for_cpus(tiny_checkpoint: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(translator_module, "resolve_device", lambda name: torch.device("cuda"))
+    with pytest.raises(ConfigError, match="precision=int8 is for CPUs; with device=cuda use precision=float16"):
+        seq2seq.load(tiny_checkpoint(), precision="int8")
 
 
 # ---------------------------------------------------------------- translation

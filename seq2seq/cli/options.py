@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from seq2seq.cli.resuming import add_resume_option
-from seq2seq.config import DecodingConfig, LengthNormalisation, Precision, Search, Utility
+from seq2seq.config import INT8, DecodingConfig, LengthNormalisation, Precision, Search, Utility
 
 
 class Parser(argparse.ArgumentParser):
@@ -76,9 +76,9 @@ def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True,
     group.add_argument(
         "--precision",
         default="auto",
-        choices=[kind.value for kind in Precision],
-        help="number format of weights and activations; auto: bfloat16 on GPUs that have it, else float32; only with "
-        "float32 a line's output never depends on its neighbours (default: auto)",
+        choices=[*(kind.value for kind in Precision), INT8],
+        help="number format of weights and activations; auto: bfloat16 on GPUs that have it, else float32; int8: 8-bit "
+        "products, for CPUs; only with float32 a line's output never depends on its neighbours (default: auto)",
     )
     group.add_argument(
         "--threads", type=at_least_one, metavar="N", help="CPU threads (default: every core this process may use)"

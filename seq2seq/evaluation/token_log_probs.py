@@ -57,7 +57,7 @@ def target_log_probs(features: Tensor, head: Any, targets: Tensor) -> Tensor:
     Returns:
         (tokens,)
     """
-    rows = max(1, CHUNK // head.weight.shape[0])
+    rows = max(1, CHUNK // head.out_features)
     found = [
         normalised(head(some)).gather(1, ids[:, None]).squeeze(1)
         for some, ids in zip(torch.split(features, rows), torch.split(targets, rows), strict=True)

@@ -135,7 +135,8 @@ def norm_step(norm: nn.Module) -> Compute:
 def _product(layer: nn.Module) -> Compute:
     """What a linear layer computes, without its module; another kind of layer as it is."""
     if type(layer) is not nn.Linear:
-        return layer
+        compute: Compute = layer.forward
+        return compute
     weight, bias = layer.weight.t(), layer.bias
     if bias is None:
         return lambda x: torch.mm(x, weight)
