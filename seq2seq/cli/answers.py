@@ -94,9 +94,11 @@ def how_to_go_on(output: Output, inputs: Inputs) -> str:
 def load_model(arguments: argparse.Namespace, folder: str | None = None) -> "Translator":
     """The model of --ckpt, or several together, or another folder's, on --device, in --precision, with --threads."""
     from seq2seq.device import set_threads
+    from seq2seq.memory import keep_freed_memory
     from seq2seq.translator import load
 
     set_threads(arguments.threads)
+    keep_freed_memory()
     together = combination_settings(arguments) if folder is None else {}
     return load(folder or arguments.ckpt, device=arguments.device, precision=arguments.precision, **together)
 

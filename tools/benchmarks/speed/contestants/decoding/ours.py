@@ -9,6 +9,7 @@ import seq2seq
 from seq2seq.config import LengthNormalisation
 from seq2seq.data.collate import padded
 from seq2seq.decoding import search
+from seq2seq.memory import keep_freed_memory
 from seq2seq.translator import Translator
 from speed.decoding import BOS, EOS, FORBIDDEN, PAD, DecodingJob, job_and_channel, serve
 
@@ -31,6 +32,7 @@ def main() -> None:
     """Decode when told to."""
     job, channel = job_and_channel()
     torch.set_num_threads(job.threads)
+    keep_freed_memory()  # as our command line does
     translator = seq2seq.load(job.folder / "checkpoint", device="cpu", precision="float32")
     texts = (job.folder / "lines.txt").read_text(encoding="utf-8").split("\n")
     sources = job.sources()
