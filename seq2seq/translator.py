@@ -664,7 +664,8 @@ class Translator:
         source, source_mask = self._source(pieces)
         most = [most_tokens(settings, len(piece.ids) - 1) for piece in pieces]
         for row, prefix in enumerate(prefixes):
-            most[row] = max(most[row], prefix.most_tokens + SLACK)
+            if prefix.most_tokens:
+                most[row] = max(most[row], prefix.most_tokens + SLACK)
         if self.config.model.positions is Positions.learned:
             before = [len(piece.ids) * self.config.translates_decoder_only for piece in pieces]  # the source takes room
             room = [self.config.model.max_length - length for length in before]
