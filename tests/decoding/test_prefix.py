@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from seq2seq.config import DecodingConfig, LengthNormalisation, Search
 from seq2seq.decoding import search
+from seq2seq.decoding.length_penalty import PENALTIES
 from seq2seq.decoding.prefix import Prefixed, Struck
 
 SURFACES = ["", "", "a", "b", "ab", "ba"]  # of the end token, padding and four more
@@ -80,18 +81,17 @@ def test_a_beam_as_wide_as_the_space_finds_the_best_of_all_that_begin_so(toys, s
     model = toys.Markov.random(seed, sentences=len(PREFIXES), positions=STEPS, vocab=len(SURFACES))
     config = DecodingConfig(beam_size=130, n_best=3, length_normalisation=kind, length_penalty=1.0, patience=0.0)
     result = run(toys, model, PREFIXES, config)
-    from seq2seq.decoding.length_penalty import PENALTIES
-
     for sentence, prefix in enumerate(PREFIXES):
         every = toys.exhaustive(
             model, sentence, max_length=STEPS, vocab=len(SURFACES), penalty=lambda length: PENALTIES[kind](length, 1.0)
         )
-        best = [found for found in every if prefix.begins(found[0]) and toys.PAD not in found[0][len(prefix.tokens) :]][
-            :3
-        ]
+        if kind is LengthNormalisation.reward:
+            every = [(tokens, log_prob + len(tokens) + ended, log_prob, ended) for tokens, _, log_prob, ended in every]
+            every.sort(key=lambda found: -found[1])
+        best = [found for found in every if prefix.begins(found[0]) and toys.PAD not in found[0][len(prefix.tokens) :]]
         found = [(h.tokens, h.score, h.log_prob, h.finished) for h in result.hypotheses[sentence]]
-        assert [f[0] for f in found] == [b[0] for b in best]
-        for ours, theirs in zip(found, best, strict=True):
+        assert [f[0] for f in found] == [b[0] for b in best[:3]]
+        for ours, theirs in zip(found, best[:3], strict=True):
             assert ours[1:3] == pytest.approx(theirs[1:3])
             assert ours[3] == theirs[3]
 
