@@ -156,8 +156,12 @@ def save_checkpoint(
         ) from error
 
 
-def verify(folder: str | Path) -> dict[str, str]:
+def verify(folder: str | Path, *, weights: str = "model.safetensors") -> dict[str, str]:
     """Compare every file of a checkpoint with its checksum.
+
+    Args:
+        folder: the checkpoint.
+        weights: a file that must be among them.
 
     Returns:
         The checksums by name of file.
@@ -167,8 +171,10 @@ def verify(folder: str | Path) -> dict[str, str]:
     """
     folder = Path(folder)
     manifest = _read_json(folder, "manifest.json")
-    if "model.safetensors" not in manifest:
-        raise CheckpointError(f"{folder}: manifest.json does not list model.safetensors; use another checkpoint.")
+    if weights not in manifest:
+        if (folder / "export.json").is_file():
+            raise CheckpointError(f"{folder}: a model exported to CTranslate2; use it with engine=ctranslate2.")
+        raise CheckpointError(f"{folder}: manifest.json does not list {weights}; use another checkpoint.")
     for name, checksum in manifest.items():
         path = folder / name
         if not path.is_file():

@@ -162,6 +162,26 @@ class Precision(str, Enum):
     float16 = "float16"
 
 
+class EngineKind(str, Enum):
+    """What translates; see engines/."""
+
+    torch = "torch"
+    ctranslate2 = "ctranslate2"  # a library of its own, with a model exported to it
+
+
+class Quantization(str, Enum):
+    """Number format of the weights and products of CTranslate2; behind int8_ what the rest is computed in."""
+
+    int8 = "int8"
+    int8_float32 = "int8_float32"
+    int8_float16 = "int8_float16"
+    int8_bfloat16 = "int8_bfloat16"
+    int16 = "int16"
+    float16 = "float16"
+    bfloat16 = "bfloat16"
+    float32 = "float32"
+
+
 class Parallel(str, Enum):
     """What each of several processes (ranks) holds; one process holds everything."""
 

@@ -27,6 +27,7 @@ from seq2seq.config import (
     Config,
     DecodingConfig,
     Documents,
+    EngineKind,
     EnsembleRule,
     Positions,
     Precision,
@@ -53,6 +54,7 @@ from seq2seq.decoding.speculative import Draft, speculate
 from seq2seq.decoding.suppression import Phrases, SuppressedText, token_ids
 from seq2seq.decoding.together import Together
 from seq2seq.device import resolve_device, resolve_precision
+from seq2seq.engines import Engine
 from seq2seq.errors import ConfigError, DecodingError
 from seq2seq.evaluation.alignment import TOGETHER, Aligner, AlignmentSettings, Link, aligned, aligned_pairs
 from seq2seq.evaluation.forced import LONGEST, ForcedScore, ForcedScorer, line_pairs
@@ -80,6 +82,8 @@ def load(
     ensemble_weights: Sequence[float] | None = None,
     lm: str | Path | None = None,
     lm_weight: float | None = None,
+    engine: str = EngineKind.torch.value,
+    quantization: str | None = None,
 ) -> "Translator":
     """A trained model, ready for use, or several that predict together.
 
@@ -95,11 +99,15 @@ def load(
         lm: the folder of a language model with the translator's target vocabulary. To each token's log-probability
             comes lm_weight times the language model's (shallow fusion, Gulcehre et al. 2015).
         lm_weight: above 0; None is 0.2.
+        engine: torch, or ctranslate2, which only translates, by one model: see engines/ctranslate2.py. It also takes
+            the folder that `seq2seq export` wrote.
+        quantization: for engine=ctranslate2: a number format such as int8, in the place of precision.
 
     Raises:
         CheckpointError: a folder is not a checkpoint or is damaged.
         ConfigError: the device is not there, or cannot do the precision; the models do not fit each other, or a
-            setting of their combination is impossible or without effect.
+            setting of their combination is impossible or without effect; the engine is unknown, not installed or
+            cannot run this model.
     """
     folders = [folder] if isinstance(folder, str | Path) else list(folder)
     try:
@@ -107,6 +115,10 @@ def load(
     except ValueError:
         raise ConfigError(f"ensemble ({ensemble}) must be one of {', '.join(EnsembleRule)}.") from None
     combination = Combination(folders, rule, ensemble_weights, lm, lm_weight)
+    if engine != EngineKind.torch.value:
+        return _by_engine(engine, combination, device=device, precision=precision, quantization=quantization)
+    if quantization is not None:
+        raise ConfigError(f"quantization ({quantization}) has no effect with engine=torch; use engine=ctranslate2.")
     try:
         place = resolve_device(device)
         if precision == INT8 and place.type != "cpu":
@@ -131,24 +143,51 @@ def load(
     return Translator(checkpoint.config, model, checkpoint.tokenizers, usual_length_ratio=ratio)
 
 
+def _by_engine(
+    engine: str, combination: Combination, *, device: str, precision: str, quantization: str | None
+) -> "Translator":
+    kinds = [kind.value for kind in EngineKind]
+    if engine not in kinds:
+        raise ConfigError(f"engine ({engine}) must be one of {', '.join(kinds)}.")
+    if problems := list(combination.problems()):
+        raise ConfigError(problems)
+    if not combination.is_one:
+        raise ConfigError(f"engine={engine} runs one model by itself; name one checkpoint and no lm, or leave it out.")
+    from seq2seq.engines.ctranslate2 import load_engine
+
+    other = load_engine(combination.folders[0], device=device, precision=precision, quantization=quantization)
+    return Translator(other.exported.config, None, other.exported.tokenizers, engine=other)
+
+
 class Translator:
     """A model with its tokenizers: text in, text out.
 
     A line's output depends on the line and the settings alone (with search=sample also on the line's number), not on
-    its neighbours or the size of batches (in float32; in shorter formats rounding is too coarse to promise it).
+    its neighbours or the size of batches (in float32; in shorter formats rounding is too coarse to promise it, and
+    another engine does not tell how narrowly it decided).
 
     Args:
         config: what the model was trained with; `config.decoding` has the settings that a call does not change.
         model: in evaluation mode, on its device.
         tokenizers: of both sides.
         usual_length_ratio: target tokens for each source token in the training text; None where that is not known.
+        engine: translates in the place of `model`, which is then None; there is nothing but translating then.
     """
 
     def __init__(
-        self, config: Config, model: Any, tokenizers: Tokenizers, *, usual_length_ratio: float | None = None
+        self,
+        config: Config,
+        model: Any,
+        tokenizers: Tokenizers,
+        *,
+        usual_length_ratio: float | None = None,
+        engine: Engine | None = None,
     ) -> None:
         self.usual_length_ratio = usual_length_ratio
-        self.config, self.model, self.tokenizers = config, model, tokenizers
+        self.config, self.model, self.tokenizers, self._engine = config, model, tokenizers, engine
+        if engine is not None:
+            self._exact = False  # it does not tell how narrowly a line was decided
+            return
         weight = next(model.parameters())
         self._device: torch.device = weight.device
         self._exact = weight.dtype in (torch.float32, torch.float64) and not is_quantized(model)
@@ -238,9 +277,11 @@ class Translator:
         self._check_task(Task.translation)
         settings = self.settings(decoding, **changes)
         self._forbidden(settings)  # says now what is no token
-        if settings.coverage_penalty and not isinstance(self.model, EncoderDecoder):
+        if settings.coverage_penalty and self._engine is None and not isinstance(self.model, EncoderDecoder):
             raise DecodingError("coverage_penalty needs one model with an encoder; leave it out with several.")
         seed = DEFAULT_SEED if changes.get("seed") is None else changes["seed"]
+        if prefixes is not None or alternatives is not None:
+            self._check_engine("begin with a given text or show alternatives")
         if alternatives is not None:
             if retry:
                 raise DecodingError("retry has no effect on alternatives, which differ by intent; leave it out.")
@@ -250,7 +291,14 @@ class Translator:
         if prefixes is not None:
             feed = PrefixFeed(prefixes, self._prefix_reader(), first_line=first_line, done=done or 0)
 
+        engine = None if self._engine is None else self._engine.solver(settings, seed=seed, done=done or 0)
+
         def find(pieces: Sequence[Piece], settings: DecodingConfig) -> Found:
+            if engine is not None:
+                result = SearchResult(*engine(pieces))
+                if settings.mbr is not Utility.none:
+                    return self._least_risk(result, settings)
+                return result.hypotheses, result.margins
             begin = [feed.of(piece.line, piece.part) if feed else NO_PREFIX for piece in pieces]
             if alternatives is not None:
                 each = zip(pieces, begin, strict=True)
@@ -273,8 +321,12 @@ class Translator:
         lines = feed.beside(lines) if feed else lines
         rows = settings.beam_size if settings.search is Search.beam else settings.num_candidates
         budget = settings.batch_tokens // rows
-        inspector, first = self._inspector(bounds), first_line + (done or 0)
         where: dict[str, Any] = {"budget": budget, "first_line": first_line, "done": done}
+        if self._engine is not None:
+            if bounds is not None or retry or alignments is not None:
+                self._check_engine("measure signals, try again or align words")
+            return self._answers(lines, solve, answer, **where)
+        inspector, first = self._inspector(bounds), first_line + (done or 0)
         if bounds is None and not retry:
             found = self._answers(lines, solve, inspector.later(answer, self._cut, first=first), **where)
         else:
@@ -347,6 +399,7 @@ class Translator:
             DecodingError: the model does not translate, or a setting is impossible.
         """
         self._check_alone("alignments")
+        self._check_engine("align words")
         return Aligner(self.config, self.model, self.tokenizers, alignments)
 
     def score(
@@ -382,6 +435,7 @@ class Translator:
         done: int = 0,
     ) -> Iterator[ForcedScore]:
         """As `score`, but line by line in bounded memory; scores that an earlier call gave, `done`, are left out."""
+        self._check_engine("score")
         scorer = ForcedScorer(self.config, self.model, self.tokenizers)
         return scorer.stream(targets, sources, batch_tokens=batch_tokens, done=done)
 
@@ -643,7 +697,7 @@ class Translator:
             join=answer,
             budget=budget,
             exact=self._exact,
-            workers=worker_count(self._device),
+            workers=1 if self._engine is not None else worker_count(self._device),
             first_line=first_line,
             done=done,
         )
@@ -696,7 +750,7 @@ class Translator:
             row_seeds=[_mixed(piece.line, piece.part) for piece in pieces],
         )
         if settings.mbr is not Utility.none:
-            result = self._least_risk(result, settings)
+            return self._least_risk(result, settings)
         return result.hypotheses, result.margins
 
     def _alternatives(
@@ -723,7 +777,9 @@ class Translator:
             dataclasses.replace(hypotheses[0], score=way.log_prob) for hypotheses, way in zip(found, ways, strict=True)
         ]
 
-    def _least_risk(self, candidates: SearchResult, settings: DecodingConfig) -> SearchResult:
+    def _least_risk(
+        self, candidates: SearchResult, settings: DecodingConfig
+    ) -> tuple[list[list[Hypothesis]], list[float]]:
         """Of each piece's candidates the n_best by expected utility, which becomes their score."""
         found = SearchResult([], [])
         for hypotheses, margin in zip(candidates.hypotheses, candidates.margins, strict=True):
@@ -732,7 +788,7 @@ class Translator:
             best, lead = least_risk(texts, log_probs, utility=settings.mbr, keep=settings.n_best)
             found.hypotheses.append([dataclasses.replace(hypotheses[index], score=mean) for index, mean in best])
             found.margins.append(min(margin, lead / sensitivity_of(self.model)))
-        return found
+        return found.hypotheses, found.margins
 
     def _forbidden(self, settings: DecodingConfig) -> tuple[int, ...]:
         return (*FORBIDDEN, *token_ids(settings.suppress_tokens, self.tokenizers.target))
@@ -787,6 +843,10 @@ class Translator:
             tokens=sum(len(hypothesis.tokens) + hypothesis.finished for hypothesis in chosen),
             parts=tuple(texts) if len(texts) > 1 else (),
         )
+
+    def _check_engine(self, action: str) -> None:
+        if self._engine is not None:
+            raise DecodingError(f"engine={self._engine.name} translates only; to {action} use engine=torch.")
 
     def _check_task(self, *tasks: Task) -> None:
         uses = {

@@ -17,7 +17,7 @@ LEVELS = [
     {"configure", "device", "model", "data", "signals"},
     {"checkpoint", "answering"},
     {"training", "decoding", "evaluation", "interop", "combination"},
-    {"inspection"},
+    {"inspection", "engines"},
     {"translator"},
     {"scoring", "model_card"},
     {"planning"},

@@ -99,8 +99,9 @@ def load_model(arguments: argparse.Namespace, folder: str | None = None) -> "Tra
 
     set_threads(arguments.threads)
     keep_freed_memory()
-    together = combination_settings(arguments) if folder is None else {}
-    return load(folder or arguments.ckpt, device=arguments.device, precision=arguments.precision, **together)
+    others = combination_settings(arguments) if folder is None else {}
+    others |= {name: getattr(arguments, name) for name in ("engine", "quantization") if hasattr(arguments, name)}
+    return load(folder or arguments.ckpt, device=arguments.device, precision=arguments.precision, **others)
 
 
 def formatted(number: int, answer: "Answer", *, as_json: bool, scores: bool) -> str:

@@ -4,7 +4,19 @@ import sys
 from collections.abc import Sequence
 
 from seq2seq import __version__
-from seq2seq.cli import align, average, back_translate, compare, distil, generate, plan, predict, score, verify_resume
+from seq2seq.cli import (
+    align,
+    average,
+    back_translate,
+    compare,
+    distil,
+    export,
+    generate,
+    plan,
+    predict,
+    score,
+    verify_resume,
+)
 from seq2seq.cli import translate as translation
 from seq2seq.cli.options import Parser
 from seq2seq.cli.streams import guarded
@@ -21,6 +33,7 @@ COMMANDS = {
     "back-translate": (back_translate, "training pairs from text of the target language alone"),
     "verify-resume": (verify_resume, "whether a stopped run goes on exactly, on your settings and machine"),
     "average": (average, "the mean of several checkpoints' weights"),
+    "export": (export, "a translator as a folder for CTranslate2, which decodes faster"),
 }
 
 DESCRIPTION = """\

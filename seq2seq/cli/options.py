@@ -8,7 +8,16 @@ from collections.abc import Callable
 from typing import Any, NoReturn
 
 from seq2seq.cli.resuming import add_resume_option
-from seq2seq.config import INT8, DecodingConfig, LengthNormalisation, Precision, Search, Utility
+from seq2seq.config import (
+    INT8,
+    DecodingConfig,
+    EngineKind,
+    LengthNormalisation,
+    Precision,
+    Quantization,
+    Search,
+    Utility,
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -84,6 +93,25 @@ def add_model_options(parser: argparse.ArgumentParser, *, required: bool = True,
         "--threads", type=at_least_one, metavar="N", help="CPU threads (default: every core this process may use)"
     )
     group.add_argument("--quiet", action="store_true", help="write nothing to stderr but errors")
+
+
+def add_engine_options(parser: argparse.ArgumentParser) -> None:
+    """--engine and --quantization."""
+    group = parser.add_argument_group("engine")
+    group.add_argument(
+        "--engine",
+        choices=[kind.value for kind in EngineKind],
+        default=EngineKind.torch.value,
+        help="what decodes; ctranslate2: the package of that name (pip install 'seq2seq[ctranslate2]'), faster on a "
+        "CPU. --ckpt may then be a folder of seq2seq export; a checkpoint is exported into a cache "
+        "the first time. In float32 the same text but for rounding, which other lines can also change (default: torch)",
+    )
+    group.add_argument(
+        "--quantization",
+        choices=[kind.value for kind in Quantization],
+        help="for --engine ctranslate2, in the place of --precision: number format of weights and products; int8 is "
+        "the fastest on a CPU and changes some lines (default: that of the export, float32)",
+    )
 
 
 def add_run_words(parser: Parser) -> None:

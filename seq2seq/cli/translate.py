@@ -5,7 +5,13 @@ import argparse
 from seq2seq.cli.alignments import add_alignment_options, alignment_settings, check_alignments
 from seq2seq.cli.answers import answer_lines
 from seq2seq.cli.combining import add_combination_options
-from seq2seq.cli.options import add_line_options, add_model_options, add_search_options, given_settings
+from seq2seq.cli.options import (
+    add_engine_options,
+    add_line_options,
+    add_model_options,
+    add_search_options,
+    given_settings,
+)
 from seq2seq.cli.prefixes import add_prefix_options, given_prefixes
 from seq2seq.cli.reporting import add_report_options, given_bounds
 
@@ -65,6 +71,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the options."""
     add_model_options(parser, several=True)
     add_combination_options(parser)
+    add_engine_options(parser)
     add_line_options(parser)
     add_prefix_options(parser)
     add_alignment_options(parser)
