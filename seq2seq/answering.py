@@ -13,6 +13,7 @@ from typing import Protocol, TypeVar
 import torch
 
 from seq2seq.data.lines import Line, Note, windows
+from seq2seq.data.phrases import Kept
 from seq2seq.data.pieces import Cut, Piece, length_sorted
 from seq2seq.errors import DataError, DecodingError
 from seq2seq.signals.report import LineReport
@@ -82,11 +83,13 @@ class Answer:
         candidates: best first; as many as n_best.
         notes: what was odd.
         reporter: makes `report` when it is asked for.
+        constraints: phrases that were required of the best candidate, and how often it has them.
     """
 
     source: str
     candidates: tuple[Candidate, ...]
     notes: tuple[Note, ...]
+    constraints: tuple[Kept, ...] = ()
     reporter: Callable[[], LineReport] | None = field(default=None, repr=False, compare=False)
 
     @property

@@ -37,13 +37,15 @@ from seq2seq.config import (
 )
 from seq2seq.data.collate import padded
 from seq2seq.data.detokenizer import Detokenizer
+from seq2seq.data.glossary import Glossary
 from seq2seq.data.lines import Line, Note, one_line, rejoined
+from seq2seq.data.phrases import PhraseTokenizer
 from seq2seq.data.pieces import Cut, Piece, cut_text, cut_words
 from seq2seq.data.prefixes import NO_PREFIX, Prefix, PrefixFeed, PrefixReader
 from seq2seq.data.stopping import until
 from seq2seq.data.surfaces import surfaces
 from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK, Tokenizers
-from seq2seq.decoding import Hypothesis, SearchResult, generate, search
+from seq2seq.decoding import Hypothesis, Requirements, SearchResult, generate, search
 from seq2seq.decoding.alternatives import completing, next_tokens
 from seq2seq.decoding.coverage import Attending, Coverage
 from seq2seq.decoding.lengths import SLACK, FewestTokens, fewest_tokens, most_tokens
@@ -60,6 +62,7 @@ from seq2seq.evaluation.alignment import TOGETHER, Aligner, AlignmentSettings, L
 from seq2seq.evaluation.forced import LONGEST, ForcedScore, ForcedScorer, line_pairs
 from seq2seq.evaluation.least_risk import least_risk
 from seq2seq.inspection import Found, Inspector
+from seq2seq.line_constraints import LineConstraints
 from seq2seq.model.combined import Combined, sensitivity_of
 from seq2seq.model.layout import for_few_rows
 from seq2seq.model.quantized import is_quantized, quantize
@@ -185,6 +188,7 @@ class Translator:
     ) -> None:
         self.usual_length_ratio = usual_length_ratio
         self.config, self.model, self.tokenizers, self._engine = config, model, tokenizers, engine
+        self._phrase_tokenizer: PhraseTokenizer | None = None
         if engine is not None:
             self._exact = False  # it does not tell how narrowly a line was decided
             return
@@ -217,6 +221,9 @@ class Translator:
         decoding: DecodingConfig | None = None,
         bounds: Bounds | None = None,
         retry: bool = False,
+        constraints: Iterable[Sequence[str]] | None = None,
+        glossary: Glossary | None = None,
+        keep_placeholders: bool = False,
         **changes: Any,
     ) -> list[str]:
         """Translate lines.
@@ -225,6 +232,9 @@ class Translator:
             lines: any text; nothing in it is an error, see data/lines.py.
             prefixes: what each translation begins with, one for each line, see data/prefixes.py; "" = anything.
             decoding: all settings at once; None takes the checkpoint's.
+            constraints: for each line phrases that its translation must hold, one given twice twice.
+            glossary: terms whose translations must be there when the line has them.
+            keep_placeholders: tags, placeholders and addresses must be there as they are; see data/placeholders.py.
             bounds: what flags an output for retry; None takes those by default.
             retry: search again where an output is flagged, by the chain of decoding/fallback.py, and keep the better.
             changes: fields of DecodingConfig that differ from these, and `seed` for search=sample.
@@ -234,13 +244,22 @@ class Translator:
 
         Raises:
             DecodingError: the model does not translate, or a setting is unknown, impossible or without effect.
+            DataError: there are more lines than constraints, or fewer.
         """
         if bounds is not None and not retry:
             raise DecodingError(
                 "bounds have no effect without retry=True here; leave them out, or see translate_stream."
             )
         stream = self.translate_stream(
-            lines, prefixes=prefixes, decoding=decoding, bounds=bounds, retry=retry, **changes
+            lines,
+            prefixes=prefixes,
+            decoding=decoding,
+            constraints=constraints,
+            glossary=glossary,
+            keep_placeholders=keep_placeholders,
+            bounds=bounds,
+            retry=retry,
+            **changes,
         )
         return [answer.text for answer in stream]
 
@@ -256,6 +275,9 @@ class Translator:
         alignments: AlignmentSettings | None = None,
         bounds: Bounds | None = None,
         retry: bool = False,
+        constraints: Iterable[Sequence[str]] | None = None,
+        glossary: Glossary | None = None,
+        keep_placeholders: bool = False,
         **changes: Any,
     ) -> Iterator[Answer]:
         """As `translate`, but line by line in bounded memory, with scores, alternatives, notes and reports.
@@ -272,6 +294,9 @@ class Translator:
             bounds: what flags an output. Given, the signals of all lines are measured in batches; None measures those
                 of a line when its answer's `report` is asked for, and flags it by the bounds by default.
             retry: as for `translate`.
+            constraints: as for `translate`; what became of them is in each answer.
+            glossary: as for `translate`, likewise.
+            keep_placeholders: as for `translate`, likewise.
             changes: as for `translate`.
         """
         self._check_task(Task.translation)
@@ -279,6 +304,30 @@ class Translator:
         self._forbidden(settings)  # says now what is no token
         if settings.coverage_penalty and self._engine is None and not isinstance(self.model, EncoderDecoder):
             raise DecodingError("coverage_penalty needs one model with an encoder; leave it out with several.")
+        required = None
+        if constraints is not None or glossary is not None or keep_placeholders:
+            self._check_engine("require phrases")
+            if alternatives is not None:
+                raise DecodingError("alternatives have no effect with constraints, glossary or keep_placeholders.")
+            if retry:
+                raise DecodingError("retry does not go with constraints, glossary or keep_placeholders; leave it out.")
+            if settings.search is not Search.beam or settings.beam_size < 2:
+                raise DecodingError(
+                    "constraints, glossary and keep_placeholders need search=beam with a beam_size of at least 2."
+                )
+            if settings.num_beam_groups > 1 or settings.coverage_penalty:
+                name = "num_beam_groups" if settings.num_beam_groups > 1 else "coverage_penalty"
+                raise DecodingError(
+                    f"{name} does not go with constraints, glossary or keep_placeholders; leave it out."
+                )
+            required = LineConstraints(
+                constraints,
+                glossary,
+                placeholders=keep_placeholders,
+                tokenizer=self.tokenizers.source,
+                first_line=first_line,
+                done=done or 0,
+            )
         seed = DEFAULT_SEED if changes.get("seed") is None else changes["seed"]
         if prefixes is not None or alternatives is not None:
             self._check_engine("begin with a given text or show alternatives")
@@ -326,12 +375,15 @@ class Translator:
             if bounds is not None or retry or alignments is not None:
                 self._check_engine("measure signals, try again or align words")
             return self._answers(lines, solve, answer, **where)
+        where["required"] = required
         inspector, first = self._inspector(bounds), first_line + (done or 0)
         if bounds is None and not retry:
             found = self._answers(lines, solve, inspector.later(answer, self._cut, first=first), **where)
         else:
             inspected = inspector.solver(find, settings, retry=retry)
             found = self._answers(lines, inspected, inspector.at_once(answer, first=first), **where)
+        if required is not None:
+            found = required.reported(found)
         if alignments is None:
             return found
         # Where the next line may be long in coming, no answer waits for another.
@@ -689,10 +741,11 @@ class Translator:
         budget: int,
         first_line: int = 0,
         done: int | None = None,
+        required: LineConstraints | None = None,
     ) -> Iterator[Answer]:
         return answers(
             lines,
-            cut=self._cut,
+            cut=self._cut if required is None else partial(required.cut, by=self._cut),
             solve=solve,
             join=answer,
             budget=budget,
@@ -748,6 +801,7 @@ class Translator:
             max_length=most,
             seed=seed,
             row_seeds=[_mixed(piece.line, piece.part) for piece in pieces],
+            requirements=self._requirements(pieces),
         )
         if settings.mbr is not Utility.none:
             return self._least_risk(result, settings)
@@ -802,6 +856,15 @@ class Translator:
             phrases = {*texts, *(normal for text in texts if (normal := target.normalise(text)).strip())}
             self._phrases[texts] = Phrases(phrases, surfaces=surfaces(target), eos_id=EOS)
         return [SuppressedText(self._phrases[texts], limits=limits, past=past)]
+
+    def _requirements(self, pieces: Sequence[Piece]) -> Requirements | None:
+        if not any(piece.constraints for piece in pieces):
+            return None
+        if self._phrase_tokenizer is None:
+            self._phrase_tokenizer = PhraseTokenizer(self.tokenizers.target)
+        return Requirements(
+            [self._phrase_tokenizer.required(piece.constraints) for piece in pieces], self._phrase_tokenizer.classes
+        )
 
     @torch.inference_mode()
     def _label(self, pieces: Sequence[Piece]) -> tuple[list[Tensor], list[float]]:

@@ -16,6 +16,7 @@ LEVELS = [
     {"config", "plain"},
     {"configure", "device", "model", "data", "signals"},
     {"checkpoint", "answering"},
+    {"line_constraints"},
     {"training", "decoding", "evaluation", "interop", "combination"},
     {"inspection", "engines"},
     {"translator"},

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.alignments import write_alignments
 from seq2seq.cli.combining import combination_settings
+from seq2seq.cli.constraints import ConstraintCount, as_fields
 from seq2seq.cli.reporting import Reports
 from seq2seq.cli.resuming import begin, check_resume
 from seq2seq.cli.stops import terminable
@@ -118,6 +119,8 @@ def formatted(number: int, answer: "Answer", *, as_json: bool, scores: bool) -> 
         fields: dict[str, Any] = {"line": number, "source": answer.source, **candidates[0]}
         if len(candidates) > 1:
             fields["n_best"] = candidates
+        if answer.constraints:
+            fields["constraints"] = as_fields(answer.constraints)
         return json.dumps({**fields, "notes": [note.name for note in answer.notes]}, ensure_ascii=False) + "\n"
     if len(answer.candidates) > 1:
         return "".join(f"{number} ||| {c.text} ||| {c.score:.4f}\n" for c in answer.candidates)
@@ -157,6 +160,7 @@ class Report:
         self._start = time.monotonic()
         self._lines = self._tokens = self._characters = 0
         self._notes: collections.Counter[Note] = collections.Counter()
+        self._constraints = ConstraintCount()
         self._done, self._before = done, 0
         if done and not quiet:
             self._progress.say(f"{program}: going on after {done:,} {'line' if done == 1 else 'lines'}")
@@ -176,6 +180,7 @@ class Report:
         self._characters += len(answer.source) + 1
         self._tokens += sum(candidate.tokens for candidate in answer.candidates[:1])
         self._notes.update(set(answer.notes))
+        self._constraints.add(answer.constraints)
         if not self._quiet and time.monotonic() - self._start > SILENT:
             self._progress.show(f"{self._program}: {self._speed()}{self._time_left()}")
 
@@ -184,6 +189,8 @@ class Report:
         if self._quiet:
             return
         self._progress.say(f"{self._program}: {self._speed()} in {self._duration(time.monotonic() - self._start)}")
+        if self._constraints:
+            self._progress.say(f"{self._program}: {self._constraints}")
         for line in itertools.chain(odd_lines(self._notes), summary):
             self._progress.say(line)
 

@@ -147,8 +147,8 @@ def add_line_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--json",
         action="store_true",
-        help="one JSON object a line: line (number from 0), source, text, score, log_prob, notes, and n_best when more "
-        "than one is asked for",
+        help="one JSON object a line: line (number from 0), source, text, score, log_prob, notes, n_best when more "
+        "than one is asked for, and constraints where phrases are required",
     )
 
 

@@ -17,7 +17,7 @@ from seq2seq.files import sha256, write_json
 
 FOLDERS = frozenset({"ckpt", "lm"})
 """Options that name checkpoint folders; their files are compared."""
-READ = frozenset({"source", "target", "prefix"})
+READ = frozenset({"source", "target", "prefix", "glossary", "constraints"})
 """Options that name files to read, whose bytes are compared, beside --input."""
 WRITTEN = frozenset({"output", "alignments", "report"})
 """Options that name files to write: the same lines may go anywhere."""

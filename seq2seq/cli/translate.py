@@ -5,6 +5,7 @@ import argparse
 from seq2seq.cli.alignments import add_alignment_options, alignment_settings, check_alignments
 from seq2seq.cli.answers import answer_lines
 from seq2seq.cli.combining import add_combination_options
+from seq2seq.cli.constraints import add_constraint_options, given_constraints
 from seq2seq.cli.options import (
     add_engine_options,
     add_line_options,
@@ -77,11 +78,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_alignment_options(parser)
     add_search_options(parser, SETTINGS)
     add_report_options(parser)
+    add_constraint_options(parser)
 
 
 def run(arguments: argparse.Namespace, program: str) -> int:
     """Translate; returns the exit code."""
     settings = given_settings(arguments, SETTINGS)
+    required = given_constraints(arguments)
     check_alignments(arguments)
     alignments = alignment_settings(arguments) if arguments.alignments else None
     beginnings = given_prefixes(arguments)
@@ -97,6 +100,7 @@ def run(arguments: argparse.Namespace, program: str) -> int:
             alignments=alignments,
             bounds=bounds,
             retry=arguments.retry,
+            **required,
             **settings,
         ),
         n_best=arguments.alternatives or arguments.n_best,

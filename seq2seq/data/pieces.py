@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from seq2seq.data.lines import Line, Note, split_long
+from seq2seq.data.phrases import Constraint
 from seq2seq.data.tokenizer import EOS, UNK, Tokenizer
 
 
@@ -16,12 +17,14 @@ class Piece:
         part: number in the line, from 0.
         ids: source ids, EOS last.
         words: for tagging, where in ids each word begins; else empty.
+        constraints: phrases that its output must hold.
     """
 
     line: int
     part: int
     ids: list[int]
     words: tuple[int, ...] = ()
+    constraints: tuple[Constraint, ...] = ()
 
 
 Cut = list[tuple[list[Piece], tuple[Note, ...]]]

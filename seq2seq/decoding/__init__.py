@@ -10,6 +10,7 @@ from torch import Tensor
 
 from seq2seq.config import DecodingConfig, Search, Utility
 from seq2seq.decoding.beam import beam_search
+from seq2seq.decoding.constrained import Requirements
 from seq2seq.decoding.coverage import Coverage
 from seq2seq.decoding.decodable import Decodable, DecodingState, Hypothesis, SearchResult, StateT
 from seq2seq.decoding.greedy import greedy_search, likeliest
@@ -26,6 +27,7 @@ __all__ = [
     "Decodable",
     "DecodingState",
     "Hypothesis",
+    "Requirements",
     "Rule",
     "SearchResult",
     "beam_search",
@@ -60,6 +62,7 @@ def search(
     past: Sequence[int] = (),
     rules: Sequence[Rule] = (),
     coverage: Coverage | None = None,
+    requirements: Requirements | None = None,
 ) -> SearchResult:
     """Search as a configuration asks.
 
@@ -78,6 +81,7 @@ def search(
         past: ids that the configuration's rules on repetition count as written before every row.
         rules: what tokens a hypothesis may write next, by what it has written; they come after the configuration's.
         coverage: of beam search, with config.coverage_penalty as its weight.
+        requirements: phrases that the outputs must hold; beam search only, with a beam of at least 2.
 
     Returns:
         for each row its hypotheses, best first, and its margin; with config.mbr all candidates (samples as drawn).
@@ -94,6 +98,10 @@ def search(
         settings["coverage"] = coverage
     if config.search is Search.sample:
         settings.update(seed=seed, row_seeds=row_seeds, ranked=config.mbr is Utility.none)
+    if requirements is not None:
+        if config.search is not Search.beam:
+            raise ValueError(f"requirements have no effect with search={config.search.value}; use beam search")
+        settings.update(requirements=requirements)
     found = run(
         model,
         state,

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from seq2seq.config import LengthNormalisation
+from seq2seq.decoding.constrained import ConstrainedChoice, Requirements
 from seq2seq.decoding.coverage import Coverage
 from seq2seq.decoding.decodable import NO_OUTPUT, Decodable, Hypothesis, SearchResult, StateT
 from seq2seq.decoding.diverse import group_continuations, merged
@@ -42,6 +43,7 @@ def beam_search(
     diversity_penalty: float = 0.0,
     coverage: Coverage | None = None,
     rules: Sequence[Rule] = (),
+    requirements: Requirements | None = None,
 ) -> SearchResult:
     """Follow the beam_size most probable live hypotheses of every sentence.
 
@@ -83,6 +85,9 @@ def beam_search(
             have it, log_prob does not.
         coverage: adds its penalty to the scores of finished hypotheses; None for none.
         rules: what tokens a hypothesis may write next, by what it has written; all decisions go by what they give.
+        requirements: phrases that outputs must hold, each row its own; with a beam of at least 2, one group and no
+            coverage. How beams are then shared out, and when a row with phrases is done, is told in constrained.py;
+            rows without are searched as ever.
 
     Returns:
         for each row up to n_best different hypotheses (fewer only when fewer exist).
@@ -97,6 +102,8 @@ def beam_search(
         raise ValueError(f"n_best ({n_best}) must be from 1 to beam_size ({beam_size})")
     if num_beam_groups < 1 or beam_size % num_beam_groups:
         raise ValueError(f"num_beam_groups ({num_beam_groups}) must divide beam_size ({beam_size})")
+    if requirements is not None and (beam_size == 1 or num_beam_groups > 1 or coverage is not None):
+        raise ValueError("requirements need a beam_size of at least 2, one group and no coverage")
     if beam_size == 1:
         return greedy_search(
             model,
@@ -131,6 +138,11 @@ def beam_search(
     if coverage is not None:
         for unit, pool in enumerate(finished):
             pool.slack = coverage.slack(unit // num_beam_groups) / int(limits[unit])
+    choice = None
+    if requirements is not None:
+        choice = ConstrainedChoice(
+            requirements, beam_size=beam_size, eos_id=eos_id, penalties=penalties, rewards=rewards, device=device
+        )
     trail = _Trail()
 
     # Of the sentences still searched, in order:
@@ -153,8 +165,14 @@ def beam_search(
         if rules:
             sentences = torch.from_numpy(active.repeat(scores.shape[1]) // num_beam_groups).to(device)
             log_probs = obeyed(log_probs, rules, written, sentences)
+        at_limit = limits[active] == length
+        if choice is not None:
+            own_ends = (own + plain[:, eos_id].view_as(scores)) if altered else None
+            values, parents, words, closing, live, live_values, margins = choice.choose(
+                log_probs.view(*scores.shape, -1), scores, at_limit, length=length, ended=ended, own_ends=own_ends
+            )
         # Twice the beam, because up to beam_size of them end; and one, to see by how much it missed its place.
-        if num_beam_groups == 1:
+        elif num_beam_groups == 1:
             values, parents, words = best_continuations(log_probs.view(*scores.shape, -1), scores, 2 * beam_size + 1)
         else:
             values, parents, words = group_continuations(
@@ -172,20 +190,19 @@ def beam_search(
             own_values = (
                 own.gather(1, parents) + of_beams[torch.arange(len(scores), device=device).unsqueeze(1), parents, words]
             )
-        ends = (words == eos_id) & (values > NEVER)
-        live_values, places = values.masked_fill(ends, NEVER).topk(beam_size + 1, dim=1)
-        live = places[:, :beam_size]
-        at_limit = limits[active] == length
-
-        closing, margins = ends & may_end, _margins(values, ends, live_values)
-        if at_limit.any():
-            # All end, though no more than beam_size can be kept: the surplus shows how narrowly it was not.
-            cut = torch.from_numpy(at_limit).to(device)
-            closing[cut], margins[cut] = values[cut] > NEVER, math.inf
-            if coverage is not None:  # which may rank them otherwise: only the first beam_size compete
-                closing[cut] &= may_end
-                lead = values[cut, beam_size - 1] - values[cut, beam_size]
-                margins[cut] = lead.nan_to_num(nan=math.inf, posinf=math.inf)
+        if choice is None:
+            ends = (words == eos_id) & (values > NEVER)
+            live_values, places = values.masked_fill(ends, NEVER).topk(beam_size + 1, dim=1)
+            live = places[:, :beam_size]
+            closing, margins = ends & may_end, _margins(values, ends, live_values)
+            if at_limit.any():
+                # All end, though no more than beam_size can be kept: the surplus shows how narrowly it was not.
+                cut = torch.from_numpy(at_limit).to(device)
+                closing[cut], margins[cut] = values[cut] > NEVER, math.inf
+                if coverage is not None:  # which may rank them otherwise: only the first beam_size compete
+                    closing[cut] &= may_end
+                    lead = values[cut, beam_size - 1] - values[cut, beam_size]
+                    margins[cut] = lead.nan_to_num(nan=math.inf, posinf=math.inf)
         if closing.any():
             rows = closing.nonzero()[:, 0].tolist()
             columns = [values, own_values, parents, words]
@@ -197,11 +214,15 @@ def beam_search(
             ended += closing.sum(dim=1)
 
         parents, words = parents.gather(1, live), words.gather(1, live)
+        ripe = ended >= enough
+        if choice is not None and patience:
+            behind, lead = choice.behind(live_values[:, 0], to_beat, length=length)
+            ripe, margins = ripe | behind, torch.minimum(margins, lead)
         trail.add(active, parents, words, margins)
         bound = live_values[:, 0] / last_penalty
         if last_reward is not None:
             bound = bound + last_reward
-        hopeless, decided = torch.stack([bound <= to_beat, ended >= enough]).cpu().numpy()
+        hopeless, decided = torch.stack([bound <= to_beat, ripe]).cpu().numpy()
         decided |= at_limit
         done = hopeless | decided
         if num_beam_groups > 1:  # when a group ends decides what those after it may write, too
@@ -228,7 +249,12 @@ def beam_search(
             written = torch.cat([written[origins], tokens], dim=1)
         if altered:
             own = own_values.gather(1, live)[going_on]
+        if choice is not None:
+            choice.keep(going_on)
 
+    if choice is not None:
+        for best in choice.best_efforts:
+            finished[best.sentence].add(_Candidate(best.value, best.log_prob, best.parent, eos_id), best.length)
     result = trail.result(finished, eos_id, stretch=stretch(rules))
     if num_beam_groups == 1:
         return result

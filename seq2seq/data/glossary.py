@@ -1,0 +1,116 @@
+"""A glossary: terms of the source and how they must be translated."""
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from seq2seq.data.lines import ByteStream, read_lines
+from seq2seq.data.phrases import Constraint, in_word, occurrences
+from seq2seq.errors import DataError
+
+
+class Glossary:
+    """Source terms with their translations, found in lines of text.
+
+    A term is found at word boundaries. One without capital letters is found in any case (`dog`: dog, Dog, DOG), one
+    with capitals as it is written only (`US`: not us). White space in a term stands for any white space. Of terms that
+    overlap the longest is taken, of equally long ones the first in the line. A translation is required once for each
+    place where its term is found, and once more for each required translation that holds it; its first letter may
+    also be a capital, as at the beginning of a sentence.
+
+    Args:
+        terms: (term, translation).
+
+    Raises:
+        DataError: a term or translation is empty, or a term has two translations.
+    """
+
+    def __init__(self, terms: Iterable[tuple[str, str]]) -> None:
+        self._fill((f"entry {number}", *pair) for number, pair in enumerate(terms, 1))
+
+    @classmethod
+    def read(cls, path: str | Path) -> "Glossary":
+        """A glossary from a file of lines `term, tab, translation`; blank lines are passed over.
+
+        Raises:
+            DataError: the file cannot be read, or a line is not of that form.
+        """
+        glossary = cls(())
+        try:
+            with open(path, "rb") as file:
+                glossary._fill(_lines(file, path))
+        except OSError as error:
+            raise DataError(f"{path}: the glossary cannot be read ({error.strerror}).") from error
+        if not len(glossary):
+            raise DataError(f"{path}: the glossary is empty; write lines of term, tab, translation, or leave it out.")
+        return glossary
+
+    def _fill(self, entries: Iterable[tuple[str, str, str]]) -> None:
+        """Take entries of (where it stands, term, translation)."""
+        self._translations: dict[str, str] = {}
+        for where, term, translation in entries:
+            term, translation = " ".join(term.split()), " ".join(translation.split())
+            if not term or not translation:
+                empty = "translation" if term else "term"
+                raise DataError(f"{where}: the {empty} is empty; write term, tab, translation.")
+            if self._translations.setdefault(term, translation) != translation:
+                raise DataError(
+                    f"{where}: the term {term!r} is {self._translations[term]!r} above and {translation!r} here; keep "
+                    "one of them."
+                )
+        self._lengths = sorted({len(term) for term in self._translations})
+
+    def __len__(self) -> int:
+        return len(self._translations)
+
+    def matches(self, text: str) -> list[tuple[int, str]]:
+        """Where which terms are found, from left to right: (place in the text with single spaces, term)."""
+        text = " ".join(text.split())
+        found: list[tuple[int, int, str]] = []  # minus length, start, term
+        starts = [at for at in range(len(text)) if at == 0 or not (in_word(text[at - 1]) and in_word(text[at]))]
+        for start in starts:
+            for length in self._lengths:
+                end = start + length
+                if end > len(text) or end < len(text) and in_word(text[end - 1]) and in_word(text[end]):
+                    continue
+                if (term := self._term(text[start:end])) is not None:
+                    found.append((-length, start, term))
+        taken = [False] * len(text)
+        chosen = []
+        for shortage, start, term in sorted(found):
+            if not any(taken[start : start - shortage]):
+                taken[start : start - shortage] = [True] * -shortage
+                chosen.append((start, term))
+        return sorted(chosen)
+
+    def _term(self, text: str) -> str | None:
+        if text in self._translations:
+            return text
+        small = text.lower()
+        return small if small in self._translations else None
+
+    def constraints(self, text: str) -> tuple[Constraint, ...]:
+        """What a translation of this line must hold."""
+        counts: dict[str, int] = {}
+        for _, term in self.matches(text):
+            translation = self._translations[term]
+            counts[translation] = counts.get(translation, 0) + 1
+        # `Hund` beside `großer Hund` must be there twice: each place in the source has a translation of its own.
+        return tuple(
+            Constraint(
+                phrase,
+                sum(number * (len(occurrences(other, phrase)) or other == phrase) for other, number in counts.items()),
+                capital=True,
+            )
+            for phrase in counts
+        )
+
+
+def _lines(file: BinaryIO, path: str | Path) -> Iterator[tuple[str, str, str]]:
+    for number, line in enumerate(read_lines(cast(ByteStream, file)), 1):
+        if line is None or not line.text.strip():
+            continue
+        where, fields = f"{path}, line {number}", line.text.split("\t")
+        if len(fields) != 2:
+            raise DataError(f"{where}: {len(fields) - 1} tabs; a line is a term, one tab, its translation.")
+        yield where, fields[0], fields[1]

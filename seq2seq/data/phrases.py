@@ -1,0 +1,249 @@
+"""Phrases that an output must hold: how a tokenizer spells them, where words end, whether a text holds them."""
+
+import itertools
+import re
+import unicodedata
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
+
+import numpy as np
+from numpy.typing import NDArray
+
+from seq2seq.data.tokenizer import NUM_SPECIALS, SPACE, UNK, Tokenizer
+
+JOINS, ENDS_WORD = 2, 1
+"""Bits of a token's class: its text goes on with the word before it; a word at its end may be gone on with."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spelling:
+    """One token sequence that writes a phrase."""
+
+    tokens: tuple[int, ...]
+    boundary_before: bool = False
+    """The token before must not end in a word (or there is none)."""
+    boundary_after: bool = False
+    """The token after must not go on with the word (or there is none)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RequiredPhrase:
+    """A phrase that an output must hold, in tokens."""
+
+    spellings: tuple[Spelling, ...]
+    """Any of them will do; none is empty."""
+    count: int = 1
+    """How often it must occur, without overlap."""
+    exact: bool = False
+    """Whether it must not occur more often."""
+    after: tuple[Spelling, ...] = ()
+    """Where there are some: what must have occurred more often than the phrase before the phrase occurs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Constraint:
+    """A phrase that an output must hold, in text."""
+
+    phrase: str
+    count: int = 1
+    """How often it must occur, without overlap."""
+    capital: bool = False
+    """Its first letter may also be a capital, as at the beginning of a sentence."""
+    verbatim: bool = False
+    """Nothing about it may be normalised, and where words are about it says `apart`."""
+    apart: tuple[bool, bool] = (False, False)
+    """Of what is verbatim: a space before it, or the beginning; no letter behind it."""
+    exact: bool = False
+    """It must not occur more often than `count`."""
+    after: tuple[str, ...] = ()
+    """Where there are some: opening tags, one of which must have occurred before each occurrence."""
+
+    @property
+    def forms(self) -> tuple[str, ...]:
+        """What counts as the phrase."""
+        capital = self.phrase[:1].upper() + self.phrase[1:]
+        return (self.phrase, capital) if self.capital and capital != self.phrase else (self.phrase,)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What became of a constraint."""
+
+    phrase: str
+    count: int
+    """How often it was required."""
+    found: int
+    """How often the output has it, without overlap; a closing tag before its opening tag does not count."""
+    exact: bool = False
+    """Whether it must not occur more often."""
+
+    @property
+    def satisfied(self) -> bool:
+        """Whether it is there as often as required."""
+        return self.found == self.count if self.exact else self.found >= self.count
+
+
+# Blocks of scripts that put no spaces between words: Thai, Lao, Burmese, Khmer; kana, bopomofo, Han.
+_WITHOUT_SPACES = (
+    (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x312F), (0x31A0, 0x31FF), (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF),
+)  # fmt: skip
+
+
+@lru_cache(maxsize=1 << 16)
+def in_word(character: str) -> bool:
+    """Whether a word goes on at this character: a letter, digit, combining mark or underscore, of a script with spaces.
+
+    In scripts without spaces every character counts as a word of its own.
+    """
+    if any(first <= ord(character) <= last for first, last in _WITHOUT_SPACES):
+        return False
+    return character.isalnum() or character == "_" or unicodedata.category(character)[0] == "M"
+
+
+def occurrences(text: str, phrase: str) -> list[int]:
+    """Where a phrase begins in a text, from left to right, without overlap.
+
+    Where it begins or ends with a letter (see in_word), at word boundaries only.
+    """
+    places: list[int] = []
+    at = text.find(phrase) if phrase else -1
+    while at >= 0:
+        end = at + len(phrase)
+        inside = at > 0 and in_word(text[at - 1]) and in_word(text[at])
+        inside |= end < len(text) and in_word(text[end - 1]) and in_word(text[end])
+        if not inside:
+            places.append(at)
+        at = text.find(phrase, at + 1 if inside else end)
+    return places
+
+
+def kept(constraints: Iterable[Constraint], text: str) -> tuple[Kept, ...]:
+    """What became of constraints in an output."""
+    return tuple(Kept(one.phrase, one.count, _found(one, text), one.exact) for one in constraints)
+
+
+def _found(constraint: Constraint, text: str) -> int:
+    if constraint.after:
+        places = [(at, 1) for opening in constraint.after for at in _places(text, opening)]
+        places += [(at, -1) for at in _places(text, constraint.phrase)]
+        found = depth = 0
+        for _, change in sorted(places):
+            found += change < 0 < depth
+            depth = max(0, depth + change)
+        return found
+    if constraint.verbatim:
+        return text.count(constraint.phrase)
+    # The forms begin with different characters, so no place is counted twice.
+    return sum(len(occurrences(text, form)) for form in constraint.forms)
+
+
+def _places(text: str, phrase: str) -> list[int]:
+    return [match.start() for match in re.finditer(re.escape(phrase), text)]
+
+
+def token_classes(tokenizer: Tokenizer) -> NDArray[np.int64]:
+    """For every token whether its text begins, and ends, in a word: bits JOINS and ENDS_WORD, (vocab,)."""
+    classes = np.zeros(tokenizer.vocab_size, dtype=np.int64)
+    for token, piece in enumerate(tokenizer.pieces(range(tokenizer.vocab_size))):
+        if token < NUM_SPECIALS or not piece:
+            continue
+        if len(piece) == 6 and piece.startswith("<0x"):
+            classes[token] = _byte_class(int(piece[3:5], 16))
+        else:
+            classes[token] = JOINS * in_word(piece[0]) | ENDS_WORD * in_word(piece[-1])
+    return classes
+
+
+def _byte_class(byte: int) -> int:
+    """As well as it can be told from one byte of UTF-8."""
+    if byte < 0x80:
+        return (JOINS | ENDS_WORD) * in_word(chr(byte))
+    # Lead bytes of blocks that are punctuation, symbols, or scripts without spaces; all others are taken for letters.
+    return ENDS_WORD if byte == 0xC2 or byte in range(0xE2, 0xEA) or byte >= 0xEE else JOINS | ENDS_WORD
+
+
+def required_phrase(constraint: Constraint, tokenizer: Tokenizer) -> RequiredPhrase | None:
+    """A constraint in tokens, or None where the tokenizer cannot write it.
+
+    Args:
+        constraint: what is required.
+        tokenizer: of the target.
+    """
+    forms = (constraint.forms, constraint.after)
+    if constraint.verbatim and any(tokenizer.normalise(form) != form for form in itertools.chain(*forms)):
+        return None
+    spellings, after = (
+        dict.fromkeys(spelling for form in some for spelling in _spellings(form, tokenizer)) for some in forms
+    )
+    if constraint.verbatim:
+        spellings = _verbatim(spellings, tokenizer, constraint.apart)
+        after = _verbatim(after, tokenizer, (False, False))
+    if not spellings or constraint.after and not after:
+        return None
+    return RequiredPhrase(tuple(spellings), constraint.count, constraint.exact, tuple(after))
+
+
+_BEFORE = ("(", '"', "-", "/", ".", "a", "1")
+"""Characters that a phrase may follow without a space: what comes after them is how a tokenizer spells it there."""
+
+
+def _verbatim(spellings: Iterable[Spelling], tokenizer: Tokenizer, apart: tuple[bool, bool]) -> dict[Spelling, None]:
+    """Spellings that may stand anywhere, or apart from words; where none begins with a space, also without."""
+    every = list(spellings)
+    spaced = [one for one in every if tokenizer.pieces(one.tokens[:1])[0].startswith(SPACE)]
+    chosen = spaced if apart[0] and spaced else every
+    return dict.fromkeys(replace(one, boundary_before=False, boundary_after=apart[1]) for one in chosen)
+
+
+def _spellings(phrase: str, tokenizer: Tokenizer) -> list[Spelling]:
+    """How a phrase is spelled after a space, and without one; at word boundaries."""
+    text = tokenizer.normalise(phrase)
+    if not text.strip():
+        return []
+    ends_word = in_word(text[-1])
+    spellings = []
+    for before in ("", *_BEFORE):
+        if before and in_word(before) and in_word(text[0]):
+            continue
+        ids, start = tokenizer.encode(before + text), tokenizer.encode(before)
+        tokens = ids[len(start) :]
+        if ids[: len(start)] != start or not tokens or UNK in tokens:
+            continue
+        spaced = tokenizer.pieces(tokens[:1])[0].startswith(SPACE) and not text.startswith(SPACE)
+        if tokenizer.decode(tokens).strip() == text.strip():
+            spellings.append(Spelling(tuple(tokens), in_word(text[0]) and not spaced, ends_word))
+    return spellings
+
+
+class PhraseTokenizer:
+    """Constraints in the tokens of a tokenizer, each worked out once.
+
+    Args:
+        tokenizer: of the target.
+    """
+
+    def __init__(self, tokenizer: Tokenizer) -> None:
+        self.classes = token_classes(tokenizer)
+        self._required = lru_cache(maxsize=1 << 16)(partial(required_phrase, tokenizer=tokenizer))
+
+    def required(self, constraints: Iterable[Constraint]) -> list[RequiredPhrase]:
+        """The constraints that can be written at all, in tokens."""
+        phrases = (self._required(constraint) for constraint in constraints)
+        return [phrase for phrase in phrases if phrase is not None]
+
+
+def of_phrases(phrases: Iterable[str]) -> tuple[Constraint, ...]:
+    """Constraints of phrases as a user gives them: white space stands for one space, empty ones are passed over."""
+    squeezed = (" ".join(phrase.split()) for phrase in phrases)
+    return merged(Constraint(phrase) for phrase in squeezed if phrase)
+
+
+def merged(constraints: Iterable[Constraint]) -> tuple[Constraint, ...]:
+    """One constraint for each different phrase, required as often as all of them together."""
+    counts: dict[Constraint, int] = {}
+    for constraint in constraints:
+        once = replace(constraint, count=1)
+        counts[once] = counts.get(once, 0) + constraint.count
+    return tuple(replace(constraint, count=count) for constraint, count in counts.items())

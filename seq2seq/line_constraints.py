@@ -1,0 +1,100 @@
+"""Which phrases the translation of each line must hold, line by line beside a stream of lines."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+
+from seq2seq.answering import Answer, CutLines
+from seq2seq.data.glossary import Glossary
+from seq2seq.data.lines import Line
+from seq2seq.data.phrases import Constraint, kept, merged, of_phrases
+from seq2seq.data.pieces import Cut
+from seq2seq.data.placeholders import placeholder_constraints, respaced
+from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.errors import DataError
+
+
+class LineConstraints:
+    """Gives pieces of lines their constraints, and tells in the answers what became of them.
+
+    A line that is cut into pieces has the terms of a glossary and placeholders required of the piece that they stand
+    in, and phrases of its own spread over the pieces in the order in which they are given.
+
+    Args:
+        phrases: required of each line; None: none.
+        glossary: terms of the source; None: none.
+        placeholders: whether tags, placeholders and addresses of the source are required, see data/placeholders.py.
+        tokenizer: of the source.
+        first_line: number of the first line.
+        done: lines from there on that have answers already.
+    """
+
+    def __init__(
+        self,
+        phrases: Iterable[Sequence[str]] | None,
+        glossary: Glossary | None,
+        *,
+        placeholders: bool = False,
+        tokenizer: Tokenizer,
+        first_line: int = 0,
+        done: int = 0,
+    ) -> None:
+        self._phrases = None if phrases is None else iter(phrases)
+        self._glossary, self._placeholders, self._tokenizer = glossary, placeholders, tokenizer
+        self._next, self._first_answer = first_line, first_line + done
+        self._answered = itertools.count(self._first_answer)
+        self._of_line: dict[int, tuple[Constraint, ...]] = {}
+
+    def cut(self, window: Sequence[Line], *, first: int, by: CutLines) -> Cut:
+        """Lines cut into pieces by `by`, with constraints.
+
+        Raises:
+            DataError: there are fewer lines of phrases than of text.
+        """
+        cut: Cut = []
+        for number in range(self._next, first):  # lines that are left out, for they have answers
+            self._next_phrases(number)
+        self._next = first + len(window)
+        for number, (line, (pieces, notes)) in enumerate(zip(window, by(window, first=first), strict=True), first):
+            given = self._next_phrases(number)
+            of_pieces: list[tuple[Constraint, ...]] = []
+            for part, piece in enumerate(pieces):
+                text = line.text if len(pieces) == 1 else self._tokenizer.decode(piece.ids)
+                terms = self._glossary.constraints(text) if self._glossary else ()
+                as_is = placeholder_constraints(text) if self._placeholders else ()
+                own = [phrase for place, phrase in enumerate(given) if place * len(pieces) // len(given) == part]
+                of_pieces.append(merged([*of_phrases(own), *terms, *as_is]))
+            if number >= self._first_answer:
+                # A line without pieces has an empty answer, which holds nothing.
+                self._of_line[number] = merged(itertools.chain(*of_pieces)) if pieces else of_phrases(given)
+            cut.append(([replace(piece, constraints=own) for piece, own in zip(pieces, of_pieces, strict=True)], notes))
+        return cut
+
+    def reported(self, answers: Iterable[Answer]) -> Iterator[Answer]:
+        """The answers, in order, with what became of their constraints.
+
+        Raises:
+            DataError: there are more lines of phrases than of text.
+        """
+        for answer in answers:
+            constraints = self._of_line.pop(next(self._answered))
+            if self._placeholders:
+                candidates = (replace(one, text=respaced(answer.source, one.text)) for one in answer.candidates)
+                answer = replace(answer, candidates=tuple(candidates))
+            yield replace(answer, constraints=kept(constraints, answer.text))
+        if self._phrases is not None and next(self._phrases, None) is not None:
+            lines = next(self._answered)
+            raise DataError(f"There are constraints for more lines than the {lines:,} of the text; give one for each.")
+
+    def _next_phrases(self, number: int) -> Sequence[str]:
+        if self._phrases is None:
+            return ()
+        given = next(self._phrases, None)
+        if given is None:
+            raise DataError(
+                f"There are constraints for {number:,} lines, but the text has more; give one for each, an empty one "
+                "where nothing is required."
+            )
+        if isinstance(given, str):
+            raise TypeError("the constraints of a line are one string; give a list of phrases")
+        return given

@@ -1,0 +1,115 @@
+"""`translate --glossary --constraints` on tiny untrained models, which say nothing of it unless they must."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import seq2seq
+from seq2seq.cli.main import translate
+from seq2seq.data.glossary import Glossary
+from seq2seq.errors import DataError, DecodingError
+
+Make = Callable[..., Path]
+LINES = ["the lazy dog", "", "a fox and a dog", "the slow grey cat sleeps. " * 12 + "the dog jumps.", "nothing here"]
+SETTINGS = ["--max-length-ratio", "6", "--threads", "1"]
+
+
+@pytest.fixture(scope="module", params=["unigram", "characters"])
+def checkpoint(tiny_checkpoint: Make, request: pytest.FixtureRequest) -> Path:
+    return tiny_checkpoint(tokenizer=request.param, max_length=40)
+
+
+def test_glossary_and_constraints_from_the_command_line(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").write_text("".join(f"{line}\n" for line in LINES))
+    (tmp_path / "terms.tsv").write_text("dog\tquick fox\nlazy dog\tbrown cat\nfox\tBAC\n")
+    (tmp_path / "phrases").write_text("over\n\tjumps\nover\tover\n\nthe cat\tdü\n")
+    arguments = ["--ckpt", checkpoint, "--input", tmp_path / "in", "--glossary", tmp_path / "terms.tsv",
+                 "--constraints", tmp_path / "phrases", "--json", "--output", tmp_path / "out", *SETTINGS]  # fmt: skip
+    assert translate([str(argument) for argument in arguments]) == 0
+    answers = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    found = [{c["phrase"]: (c["count"], c["found"]) for c in answer.get("constraints", [])} for answer in answers]
+    assert [sorted(line) for line in found] == [
+        ["brown cat", "over"], ["jumps"], ["BAC", "over", "quick fox"], ["quick fox"], ["dü", "the cat"],
+    ]  # fmt: skip
+    assert found[2]["over"][0] == 2
+    # Blank lines stay blank, and ü is outside the alphabet of characters; all else is there.
+    writable = "ü" in seq2seq.load(checkpoint, device="cpu").tokenizers.target.decode(
+        seq2seq.load(checkpoint, device="cpu").tokenizers.target.encode("ü")
+    )
+    missed = {phrase for line in found for phrase, (count, there) in line.items() if there < count}
+    assert missed == {"jumps"} | (set() if writable else {"dü"})
+    satisfied = 9 - len(missed)
+    assert f"{satisfied} of 9 required phrases in 5 lines satisfied" in capsys.readouterr().err
+    for answer, line in zip(answers, found, strict=True):
+        assert all(phrase in answer["text"] or phrase.capitalize() in answer["text"] for phrase in line.keys() - missed)
+
+
+def test_neighbours_and_batches_change_nothing(checkpoint: Path) -> None:
+    model = seq2seq.load(checkpoint, device="cpu")
+    glossary = Glossary([("dog", "quick fox")])
+    phrases = [["over"], [], ["cat", "cat"], ["the"], []]
+    together = model.translate(LINES, constraints=phrases, glossary=glossary)
+    assert together == model.translate(LINES, constraints=phrases, glossary=glossary, batch_tokens=1)
+    for line, own, text in zip(LINES, phrases, together, strict=True):
+        assert model.translate([line], constraints=[own], glossary=glossary) == [text]
+    plain = model.translate(LINES)
+    assert model.translate(LINES, constraints=[[]] * len(LINES), glossary=Glossary([("zebra", "Zebra")])) == plain
+    assert plain[4] == together[4] and plain[0] != together[0]
+    assert list(model.translate_stream(LINES))[0].constraints == ()
+
+
+def test_answers_that_are_there_already_are_left_out_with_their_constraints(checkpoint: Path) -> None:
+    model = seq2seq.load(checkpoint, device="cpu")
+    phrases = [["over"], [], ["cat"], ["the"], ["fox"]]
+    whole = list(model.translate_stream(LINES, constraints=phrases, done=0))
+    rest = list(model.translate_stream(LINES, constraints=phrases, done=3))
+    assert rest == whole[3:] and [one.phrase for one in rest[1].constraints] == ["fox"]
+
+
+def test_placeholders_survive(tiny_checkpoint: Make) -> None:
+    lines = ["the <b>dog</b>", "{name} and {name} and %s", "no placeholder", "mail a@b.org"]
+    settings: dict[str, float] = {"max_length_ratio": 6}
+    for tokenizer, writable in (("unigram", True), ("characters", False)):
+        model = seq2seq.load(tiny_checkpoint(tokenizer=tokenizer, max_length=80), device="cpu")
+        answers = list(model.translate_stream(lines, keep_placeholders=True, **settings))
+        wanted = [{"<b>": 1, "</b>": 1}, {"{name}": 2, "%s": 1}, {}, {"a@b.org": 1}]
+        assert [{one.phrase: one.count for one in answer.constraints} for answer in answers] == wanted
+        for answer in answers:
+            assert all(one.satisfied == writable for one in answer.constraints)
+            assert all(answer.text.count(one.phrase) == one.found for one in answer.constraints)
+        assert answers[2].text == model.translate([lines[2]], **settings)[0]
+        if writable:
+            assert answers[0].text.index("<b>") < answers[0].text.index("</b>")
+            assert [model.translate([line], keep_placeholders=True, **settings)[0] for line in lines] == [
+                answer.text for answer in answers
+            ]
+
+
+def test_mistakes_are_named(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = seq2seq.load(checkpoint, device="cpu")
+    with pytest.raises(DataError, match="constraints for 1 lines, but the text has more"):
+        model.translate(["a", "b"], constraints=[["a"]])
+    with pytest.raises(DataError, match="more lines than the 1 of the text"):
+        model.translate(["a"], constraints=[["a"], []])
+    with pytest.raises(TypeError, match="one string"):
+        model.translate(["a"], constraints=["a"])
+    for settings in ({"search": "greedy"}, {"beam_size": 1}):
+        with pytest.raises(DecodingError, match="keep_placeholders need search=beam with a beam_size of at least 2"):
+            model.translate(["a"], constraints=[["a"]], **settings)
+    (tmp_path / "in").write_text("a\n")
+    (tmp_path / "terms.tsv").write_text("a b\n")
+    start = ["--ckpt", str(checkpoint), "--input", str(tmp_path / "in"), *SETTINGS]
+    for arguments, message in [
+        (["--glossary", str(tmp_path / "terms.tsv")], "terms.tsv, line 1: 0 tabs"),
+        (["--constraints", str(tmp_path / "none")], "cannot be read"),
+        (["--constraints", str(tmp_path / "in"), "--search", "sample"], "need search=beam"),
+        (["--constraints", str(tmp_path / "in"), "--output", str(tmp_path / "in")], "also an input"),
+        (["--constraints", "-", "--input", "-"], "cannot both be stdin"),
+    ]:
+        assert translate([*start, *arguments]) == 2
+        assert message in capsys.readouterr().err
+    assert (tmp_path / "in").read_text() == "a\n"

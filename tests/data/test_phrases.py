@@ -1,0 +1,96 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from seq2seq.data.phrases import (
+    ENDS_WORD,
+    JOINS,
+    Constraint,
+    Kept,
+    kept,
+    merged,
+    occurrences,
+    of_phrases,
+    required_phrase,
+    token_classes,
+)
+from seq2seq.data.tokenizer import Tokenizer
+
+KINDS = ["unigram", "bpe", "characters", "bytes"]
+
+
+def test_phrases_are_found_at_word_boundaries() -> None:
+    assert occurrences("Hund, Hunde, ein Hund.", "Hund") == [0, 17]
+    assert occurrences("(Hund)", "Hund") == [1]
+    assert occurrences("aa aa aa", "aa aa") == [0]
+    assert occurrences("x%sy", "%s") == [] == occurrences("%sy", "%s")
+    assert occurrences("x<b>y", "<b>") == [1]
+    assert occurrences("大犬が", "犬") == [1]
+    assert occurrences("a", "") == []
+
+
+def test_what_became_of_constraints() -> None:
+    constraints = [Constraint("Hund", 2), Constraint("ein", capital=True), Constraint("Katze")]
+    report = kept(constraints, "Ein Hund und ein Hund")
+    assert report == (Kept("Hund", 2, 2), Kept("ein", 1, 2), Kept("Katze", 1, 0))
+    assert [one.satisfied for one in report] == [True, True, False]
+
+
+def test_constraints_are_merged() -> None:
+    assert of_phrases(["a  b", "", " ", "a b", "c"]) == (Constraint("a b", 2), Constraint("c"))
+    assert merged([Constraint("a", 2), Constraint("a", capital=True), Constraint("a")]) == (
+        Constraint("a", 3),
+        Constraint("a", capital=True),
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_spellings_are_the_text(tiny_tokenizers: dict[str, Tokenizer], kind: str) -> None:
+    tokenizer = tiny_tokenizers[kind]
+    for text in ("fox", "quick brown", "the", "a", "B."):
+        phrase = required_phrase(Constraint(text, 2), tokenizer)
+        assert phrase is not None and phrase.count == 2
+        for spelling in phrase.spellings:
+            assert tokenizer.decode(spelling.tokens).strip() == text
+            assert spelling.boundary_after == (text != "B.")
+            spaced = tokenizer.pieces(spelling.tokens[:1])[0].startswith("▁")
+            assert spelling.boundary_before == (not spaced)
+        assert len(phrase.spellings) == (2 if kind in ("unigram", "bpe") else 1)
+
+
+def test_spellings_are_those_within_a_sentence(tiny_tokenizers: dict[str, Tokenizer]) -> None:
+    tokenizer = tiny_tokenizers["unigram"]
+    phrase = required_phrase(Constraint("fox"), tokenizer)
+    assert phrase is not None
+    for text in ("the fox", "the (fox"):
+        ids = tokenizer.encode(text)
+        assert any(ids[-len(spelling.tokens) :] == list(spelling.tokens) for spelling in phrase.spellings), text
+
+
+def test_what_cannot_be_written_is_none(tiny_tokenizers: dict[str, Tokenizer]) -> None:
+    assert required_phrase(Constraint("ü"), tiny_tokenizers["characters"]) is None
+    assert required_phrase(Constraint("ü"), tiny_tokenizers["unigram"]) is not None
+    assert required_phrase(Constraint(" "), tiny_tokenizers["unigram"]) is None
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@given(text=st.text("abc dog.,:fox", min_size=1, max_size=12), phrase=st.sampled_from(["fox", "a", "dog", "b c", ":f"]))
+def test_classes_tell_where_words_go_on(
+    tiny_tokenizers: dict[str, Tokenizer], kind: str, text: str, phrase: str
+) -> None:
+    """A text's tokens hold a spelling within its boundaries exactly where the text holds the phrase."""
+    tokenizer = tiny_tokenizers[kind]
+    classes = token_classes(tokenizer)
+    text = tokenizer.normalise(text).strip()
+    ids = tokenizer.encode(text)
+    required = required_phrase(Constraint(phrase), tokenizer)
+    assert required is not None
+    found = False
+    for spelling in required.spellings:
+        length = len(spelling.tokens)
+        for start in range(len(ids) - length + 1):
+            before = spelling.boundary_before and start > 0 and classes[ids[start - 1]] & ENDS_WORD
+            after = spelling.boundary_after and start + length < len(ids) and classes[ids[start + length]] & JOINS
+            found |= tuple(ids[start : start + length]) == spelling.tokens and not before and not after
+    if found or kind in ("characters", "bytes"):
+        assert found == bool(occurrences(tokenizer.decode(ids), phrase))
