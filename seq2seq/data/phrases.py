@@ -39,6 +39,13 @@ class RequiredPhrase:
     """Whether it must not occur more often."""
     after: tuple[Spelling, ...] = ()
     """Where there are some: what must have occurred more often than the phrase before the phrase occurs."""
+    never: tuple[Spelling, ...] = ()
+    """What would be the phrase to a reader but must not stand for it: no output holds it by itself."""
+
+    @property
+    def watched(self) -> tuple[Spelling, ...]:
+        """All spellings that matter: of the phrase, of what comes before it, of what must not stand for it."""
+        return self.spellings + self.after + self.never
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,24 +184,25 @@ def required_phrase(constraint: Constraint, tokenizer: Tokenizer) -> RequiredPhr
     spellings, after = (
         dict.fromkeys(spelling for form in some for spelling in _spellings(form, tokenizer)) for some in forms
     )
+    never: dict[Spelling, None] = {}
     if constraint.verbatim:
-        spellings = _verbatim(spellings, tokenizer, constraint.apart)
-        after = _verbatim(after, tokenizer, (False, False))
+        anywhere = _anywhere(spellings, boundary_after=constraint.apart[1])
+        after = _anywhere(after, boundary_after=False)
+        spaced = {one: None for one in anywhere if tokenizer.pieces(one.tokens[:1])[0].startswith(SPACE)}
+        spellings = spaced if constraint.apart[0] and spaced else anywhere
+        never = {one: None for one in anywhere if one not in spellings}
     if not spellings or constraint.after and not after:
         return None
-    return RequiredPhrase(tuple(spellings), constraint.count, constraint.exact, tuple(after))
+    return RequiredPhrase(tuple(spellings), constraint.count, constraint.exact, tuple(after), tuple(never))
 
 
 _BEFORE = ("(", '"', "-", "/", ".", "a", "1")
 """Characters that a phrase may follow without a space: what comes after them is how a tokenizer spells it there."""
 
 
-def _verbatim(spellings: Iterable[Spelling], tokenizer: Tokenizer, apart: tuple[bool, bool]) -> dict[Spelling, None]:
-    """Spellings that may stand anywhere, or apart from words; where none begins with a space, also without."""
-    every = list(spellings)
-    spaced = [one for one in every if tokenizer.pieces(one.tokens[:1])[0].startswith(SPACE)]
-    chosen = spaced if apart[0] and spaced else every
-    return dict.fromkeys(replace(one, boundary_before=False, boundary_after=apart[1]) for one in chosen)
+def _anywhere(spellings: Iterable[Spelling], *, boundary_after: bool) -> dict[Spelling, None]:
+    """Spellings whatever stands before them."""
+    return dict.fromkeys(replace(one, boundary_before=False, boundary_after=boundary_after) for one in spellings)
 
 
 def _spellings(phrase: str, tokenizer: Tokenizer) -> list[Spelling]:

@@ -44,7 +44,7 @@ def automaton(phrase: RequiredPhrase, classes: NDArray[np.int64]) -> Automaton:
         phrase: what is required.
         classes: of every token of the vocabulary, bits JOINS and ENDS_WORD, (vocab,).
     """
-    tokens = sorted({token for spelling in phrase.spellings + phrase.after for token in spelling.tokens})
+    tokens = sorted({token for spelling in phrase.watched for token in spelling.tokens})
     return _automaton(phrase, tuple(tokens), tuple(int(classes[token]) for token in tokens))
 
 
@@ -88,7 +88,7 @@ def _automaton(phrase: RequiredPhrase, alphabet: tuple[int, ...], alphabet_class
 def _after(phrase: RequiredPhrase, state: _State, token: int, kind: int, *, minds_start: bool) -> _State:
     """The state after one more token."""
     found, opened, partial = state.found, state.opened, state.partial
-    spellings = phrase.spellings + phrase.after
+    spellings = phrase.watched
     if found < 0 or found >= phrase.count and not phrase.exact:
         return state
     ready = {which for which, written in partial if written == len(spellings[which].tokens)}
@@ -119,7 +119,10 @@ def _completed(
     phrase: RequiredPhrase, found: int, opened: int, ready: set[int]
 ) -> tuple[int, int, frozenset[tuple[int, int]]]:
     """found, opened and an empty partial, after any of these spellings."""
-    if min(ready) >= len(phrase.spellings):
+    first = min(ready)
+    if first >= len(phrase.spellings) + len(phrase.after):
+        return -1, opened, frozenset()
+    if first >= len(phrase.spellings):
         return found, min(opened + 1, phrase.count), frozenset()
     too_many = phrase.exact and found >= phrase.count or bool(phrase.after) and opened <= found
     return -1 if too_many else found + 1, opened, frozenset()
@@ -230,4 +233,4 @@ class PhraseTables:
 
 
 def _all_tokens(phrase: RequiredPhrase, which: int) -> tuple[int, ...]:
-    return (phrase.spellings + phrase.after)[which].tokens
+    return phrase.watched[which].tokens

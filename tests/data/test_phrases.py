@@ -94,3 +94,15 @@ def test_classes_tell_where_words_go_on(
             found |= tuple(ids[start : start + length]) == spelling.tokens and not before and not after
     if found or kind in ("characters", "bytes"):
         assert found == bool(occurrences(tokenizer.decode(ids), phrase))
+
+
+def test_what_stands_apart_in_the_source_is_never_written_without_its_space(
+    tiny_tokenizers: dict[str, Tokenizer],
+) -> None:
+    unigram = tiny_tokenizers["unigram"]
+    apart = required_phrase(Constraint("<b>", verbatim=True, exact=True, apart=(True, False)), unigram)
+    anywhere = required_phrase(Constraint("<b>", verbatim=True, exact=True), unigram)
+    assert apart is not None and anywhere is not None
+    assert all(unigram.pieces(one.tokens[:1])[0].startswith("▁") for one in apart.spellings)
+    assert apart.never and not anywhere.never
+    assert {*apart.spellings, *apart.never} == set(anywhere.spellings)
