@@ -4,11 +4,13 @@
         [--ckpt FOLDER | --forced-length 32] [--data FOLDER]
 
 Every contestant holds the same weights of the plain Transformer and translates the 1,000 English lines of Multi30k's
-test_2016_flickr: greedily and with a beam in batches of 64 sentences of like length, the same for all, and sentence by
-sentence with that beam. Each is a process of its own that stands still while another has its turn; A B C D A B C D, so
-that a busy moment of the machine strikes all. Ours is the Python API, from text to text, and so has tokenizing and the
-second look at narrow decisions in its time; the others are given ids and give ids. First build the peers' environments:
-tools/benchmarks/peers.py. `ctranslate2` is measured twice, in float32 and, as `ctranslate2_int8`, in int8.
+test_2016_flickr: greedily and with a beam as one text, and sentence by sentence with that beam. Ours and CTranslate2
+take the text whole and share it out among the threads; the others are given batches of 64 sentences of like length.
+Each is a process of its own that stands still while another has its turn; A B C D A B C D, so that a busy moment of the
+machine strikes all. Ours is the Python API, from text to text, and so has tokenizing and the second look at narrow
+decisions in its time; the others are given ids and give ids. First build the peers' environments:
+tools/benchmarks/peers.py. Ours and `ctranslate2` are measured twice, in float32 and, as `ours_int8` and
+`ctranslate2_int8`, in int8.
 
 --ckpt is a trained run of the shape. One of `small`, in 12 minutes:
 
@@ -28,6 +30,7 @@ The last line of stdout is one JSON object. Of each contestant it has medians ov
   greedy, beam  sentences and output tokens (end tokens counted) a second, in batches
   single        milliseconds for a sentence by itself: median and 95th percentile of 50 sentences a round
   same_text     share of the lines with exactly our text, greedy and beam; the first that differ go to stderr
+  bleu          of the text, greedy and beam, where the folder of the data has the German lines too
 `ratios` has for each peer how many times as fast ours is: the median of the rounds' ratios, and their spread.
 """
 
@@ -40,6 +43,8 @@ from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
+
+from sacrebleu import corpus_bleu
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[2])]
 from seq2seq.checkpoint import versions  # noqa: E402
@@ -56,6 +61,7 @@ from speed.machine import DATA, commit, cpu_name, data_problem  # noqa: E402
 from speed.shapes import SHAPES  # noqa: E402
 
 PROGRAM = "python tools/benchmarks/decoding.py"
+OURS_INT8 = "ours_int8"
 PEERS: dict[str, tuple[str, ...]] = {
     "hf": ("hf",),
     "ctranslate2": ("ctranslate2", "ctranslate2_int8"),
@@ -64,13 +70,14 @@ PEERS: dict[str, tuple[str, ...]] = {
 """The contestants of each environment."""
 PROGRAMS = {
     OURS: "decoding.ours",
+    OURS_INT8: "decoding.ours",
     "hf": "decoding.huggingface",
     "ctranslate2": "decoding.ctranslate2",
     "ctranslate2_int8": "decoding.ctranslate2",
     "joeynmt": "decoding.joeynmt",
 }
 """The program of each contestant, in speed/contestants."""
-COMPUTE_TYPES = {"ctranslate2_int8": "int8"}
+COMPUTE_TYPES = {OURS_INT8: "int8", "ctranslate2_int8": "int8"}
 """Number formats other than float32."""
 SINGLES = 50
 """Sentences of a round that are decoded by themselves."""
@@ -139,12 +146,12 @@ def measure(options: argparse.Namespace, job: DecodingJob, tokenizers: Tokenizer
     for name in turns:
         if name != OURS:
             show_differences(name, texts[OURS], texts[name])
-    return result(turns, texts, about, unavailable, len(sources))
+    return result(turns, texts, about, unavailable, len(sources), getattr(options, "references", []))
 
 
 def contestants(options: argparse.Namespace, leave_out: Any) -> dict[str, Path]:
     """The interpreter of each contestant whose environment is there; ours first."""
-    pythons = {OURS: Path(sys.executable)}
+    pythons = {OURS: Path(sys.executable), OURS_INT8: Path(sys.executable)}
     for peer in options.peers:
         for name in PEERS[peer]:
             try:
@@ -198,6 +205,7 @@ def result(
     about: dict[str, Any],
     unavailable: dict[str, str],
     sentences: int,
+    references: list[str],
 ) -> dict[str, Any]:
     """The figures of all contestants."""
 
@@ -208,6 +216,11 @@ def result(
             "greedy": throughput_figures(done["greedy"], sentences),
             "beam": throughput_figures(done["beam"], sentences),
             "single": latency_figures(done["single"]),
+            "bleu": {
+                kind: round(corpus_bleu(text, [references]).score, 2)
+                for kind, text in texts[name].items()
+                if len(references) == sentences
+            },
             "peak_mib": round(max(turn.peak_mib for kind in done.values() for turn in kind), 1),
         }
 
@@ -282,7 +295,9 @@ def main() -> int:
                 length_penalty=options.length_penalty,
                 forced_length=options.forced_length,
                 patience=options.patience,
+                batch_size=options.batch_size,
             )
+            options.references = text_lines(options.data, options.lines, side="de")
             outcome = measure(options, job, tokenizers)
     except Seq2SeqError as error:
         return fail(PROGRAM, error)

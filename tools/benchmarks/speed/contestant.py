@@ -59,7 +59,7 @@ class Contestant:
     ) -> None:
         self.name, self.timeout = name, timeout
         self._log = job.folder / f"{name}.log"
-        paths = [ROOT / "tools" / "benchmarks", *([ROOT] if name == OURS else [])]
+        paths = [ROOT / "tools" / "benchmarks", *([ROOT] if name.startswith(OURS) else [])]
         quiet = {"HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
         threads = {"OMP_NUM_THREADS": str(job.threads), "MKL_NUM_THREADS": str(job.threads)}
         with open(self._log, "w", encoding="utf-8") as log:

@@ -32,6 +32,7 @@ class DecodingJob:
         patience: 1 = beam search ends a sentence when as many hypotheses have ended as the beam is wide; 0 = when no
             live one can win any more.
         compute_type: number format of the weights, for a package that has several.
+        batch_size: sentences of a batch, for a package that takes a text whole.
     """
 
     folder: Path
@@ -41,6 +42,7 @@ class DecodingJob:
     forced_length: int = 0
     patience: int = 1
     compute_type: str = "float32"
+    batch_size: int = 64
 
     def dumps(self) -> str:
         """As JSON."""
@@ -92,7 +94,7 @@ class Decoded:
     """What was done in one turn.
 
     Attributes:
-        seconds: of each batch.
+        seconds: of each batch; of all together where a contestant takes them so.
         tokens: written in all, end tokens counted.
         peak_mib: most memory that was resident in the process since its start.
         outputs: if they were asked for, of every line in the order of the batches: its text, or its ids.
@@ -108,20 +110,26 @@ Decode = Callable[[list[int], int], tuple[list[Any], int]]
 """Numbers of lines, beam size -> the text of each, or its ids without the end token; and how many tokens they have."""
 
 
-def serve(channel: Channel, decode: Decode, **about: Any) -> None:
-    """Decode what is ordered, batch by batch, until nothing more is.
+def serve(channel: Channel, decode: Decode, *, decode_text: Decode | None = None, **about: Any) -> None:
+    """Decode what is ordered until nothing more is.
 
     Args:
         channel: to the measurement.
         decode: a batch; all of it is timed, from numbers of lines to outputs.
+        decode_text: likewise several batches in one call, for a package that shares them out among the threads itself.
         about: said when ready; `version` is always there, `search_difference` where the search differs by design.
     """
     for request in channel.requests(**about):
         order = Order(**request)
+        batches = order.batches
+        if decode_text is not None and min(map(len, batches), default=0) > 1:
+            batches = [[line for batch in batches for line in batch]]
         seconds, tokens, outputs = [], 0, []
-        for lines in order.batches:
+        for lines in batches:
             start = time.perf_counter()
-            written, count = decode(lines, order.beam_size)
+            written, count = (decode_text if decode_text and batches is not order.batches else decode)(
+                lines, order.beam_size
+            )
             seconds.append(time.perf_counter() - start)
             tokens += count
             outputs += written if order.outputs else []

@@ -104,8 +104,10 @@ def shape_of(model: ModelConfig, outputs: int) -> Shape:
     )
 
 
-def text_lines(data: Path, count: int) -> list[str]:
-    """The first lines of the English side of the test set."""
-    path = data / f"{TEST}.en"
+def text_lines(data: Path, count: int, *, side: str = "en") -> list[str]:
+    """The first lines of a side of the test set; none where it is not there."""
+    path = data / f"{TEST}.{side}"
+    if not any(path.with_name(name).is_file() for name in (path.name, f"{path.name}.gz")):
+        return []
     lines = Lines(path if path.is_file() else path.with_name(f"{path.name}.gz"))
     return [repair(line).text for line, _ in zip(lines, range(count), strict=False)]

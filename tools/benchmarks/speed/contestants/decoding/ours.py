@@ -1,4 +1,7 @@
-"""Ours by its Python API, text in and text out; a forced length by the search beneath it, which takes one."""
+"""Ours by its Python API, text in and text out; a forced length by the search beneath it, which takes one.
+
+A text goes in whole, and is cut into batches by decoding.batch_tokens; so several are worked on at a time.
+"""
 
 import dataclasses
 
@@ -13,13 +16,10 @@ from seq2seq.memory import keep_freed_memory
 from seq2seq.translator import Translator
 from speed.decoding import BOS, EOS, FORBIDDEN, PAD, DecodingJob, job_and_channel, serve
 
-ONE_BATCH = 10**6
-"""decoding.batch_tokens that no batch here reaches."""
-
 
 def settings_of(job: DecodingJob, beam_size: int) -> dict[str, object]:
     """Changes of the checkpoint's decoding settings, for `Translator.translate`."""
-    common = {"max_length_ratio": job.max_length_ratio, "batch_tokens": ONE_BATCH}
+    common = {"max_length_ratio": job.max_length_ratio}
     if beam_size == 1:
         return {"search": "greedy", **common}
     kind = LengthNormalisation.average if job.length_penalty else LengthNormalisation.none
@@ -33,7 +33,7 @@ def main() -> None:
     job, channel = job_and_channel()
     torch.set_num_threads(job.threads)
     keep_freed_memory()  # as our command line does
-    translator = seq2seq.load(job.folder / "checkpoint", device="cpu", precision="float32")
+    translator = seq2seq.load(job.folder / "checkpoint", device="cpu", precision=job.compute_type)
     texts = (job.folder / "lines.txt").read_text(encoding="utf-8").split("\n")
     sources = job.sources()
 
@@ -46,8 +46,10 @@ def main() -> None:
         written = forced(translator, [sources[line] for line in lines], beam_size, job)
         return written, sum(map(len, written))
 
-    decode = force if job.forced_length else translate
-    serve(channel, decode, version=seq2seq.__version__)
+    if job.forced_length:
+        serve(channel, force, version=seq2seq.__version__)
+    else:
+        serve(channel, translate, decode_text=translate, version=seq2seq.__version__)
 
 
 def forced(translator: Translator, sources: list[list[int]], beam_size: int, job: DecodingJob) -> list[list[int]]:
