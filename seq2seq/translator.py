@@ -309,6 +309,8 @@ class Translator:
             self._check_engine("require phrases")
             if alternatives is not None:
                 raise DecodingError("alternatives have no effect with constraints, glossary or keep_placeholders.")
+            if keep_placeholders and prefixes is not None:  # one may hold more placeholders than the line
+                raise DecodingError("prefixes do not go with keep_placeholders; leave one of them out.")
             if retry:
                 raise DecodingError("retry does not go with constraints, glossary or keep_placeholders; leave it out.")
             if settings.search is not Search.beam or settings.beam_size < 2:
@@ -334,6 +336,8 @@ class Translator:
         if alternatives is not None:
             if retry:
                 raise DecodingError("retry has no effect on alternatives, which differ by intent; leave it out.")
+            if settings.suppress_text:
+                raise DecodingError("suppress_text has no effect on how alternatives begin; leave it out.")
             settings = completing(settings, changes, alternatives)
 
         feed = None

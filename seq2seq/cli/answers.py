@@ -13,7 +13,7 @@ from seq2seq.cli.alignments import write_alignments
 from seq2seq.cli.combining import combination_settings
 from seq2seq.cli.constraints import ConstraintCount, as_fields
 from seq2seq.cli.reporting import Reports
-from seq2seq.cli.resuming import begin, check_resume
+from seq2seq.cli.resuming import begin, check_files, check_resume
 from seq2seq.cli.stops import terminable
 from seq2seq.cli.streams import Inputs, Output
 from seq2seq.data.lines import Line, Note
@@ -55,6 +55,7 @@ def answer_lines(
         raise ConfigError(f"--scores has no effect with {other}, whose output holds the scores; leave it out.")
     inputs = Inputs(arguments.input)
     inputs.refuse(arguments.output)
+    check_files(arguments)
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(Output(arguments.output, keep=True))
         links = None

@@ -40,6 +40,29 @@ def add_resume_option(group: Any) -> None:
     )
 
 
+def check_files(arguments: argparse.Namespace) -> None:
+    """Refuse to write over a file that is read, and to write two things into one file.
+
+    Raises:
+        DataError: a file would be lost.
+    """
+    given = vars(arguments)
+    read, written = (
+        {name: given[name] for name in sorted(names & given.keys()) if given[name] not in (None, "-")}
+        for names in (READ, WRITTEN)
+    )
+    for name, file in written.items():
+        for other, source in read.items():
+            for place in (Path(file), Path(f"{file}.partial")):
+                if place.is_file() and _is_file(source) and place.samefile(source):
+                    raise DataError(
+                        f"{place}: --{name} is also an input, --{other}, which it would replace; name another file."
+                    )
+        for other, file_too in written.items():
+            if other < name and Path(file).resolve() == Path(file_too).resolve():
+                raise DataError(f"{file}: --{name} and --{other} are the same file; name two.")
+
+
 def check_resume(arguments: argparse.Namespace, inputs: Sequence[Inputs], outputs: Sequence[Output]) -> None:
     """Refuse --resume where nothing can be gone on with.
 

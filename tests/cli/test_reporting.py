@@ -85,7 +85,7 @@ def test_what_is_refused(checkpoint: Path, tmp_path: Path, capfd: pytest.Capture
     for arguments, message in [
         (["--min-coverage", "0.5"], "--min-coverage has no effect without --report"),
         (["--report", "-"], "--report (stdout) would mix with the output"),
-        (["--output", tmp_path / "out", "--report", tmp_path / "out"], "would mix with the output"),
+        (["--output", tmp_path / "out", "--report", tmp_path / "out"], "are the same file; name two"),
         (["--output", tmp_path / "out", "--report", tmp_path / "out.partial"], "would mix with the output"),
         (["--report", tmp_path / "in"], "is also an input, which it would replace"),
         (["--report", tmp_path / "no" / "report"], "make it, or name another file"),

@@ -287,3 +287,34 @@ def test_every_option_that_names_files_is_known(command: object) -> None:
     files = {action.dest for action in parser._actions if action.metavar in ("FILE", "FOLDER", "PREFIX")}
     not_of_lines = {"reference", "hypothesis", "baseline"} if command is score else set()
     assert files - not_of_lines <= FOLDERS | READ | WRITTEN | {"input"}
+
+
+@pytest.mark.parametrize(
+    ("reads", "writes"), [("prefix", "report"), ("constraints", "report"), ("glossary", "alignments")]
+)
+def test_no_file_that_is_read_is_written_over(
+    tiny_checkpoint: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str], reads: str, writes: str
+) -> None:
+    source, used = text(tmp_path), tmp_path / "used.txt"
+    used.write_text("a\tb\nc\td\n")
+    (tmp_path / "link.txt").symlink_to(used)
+    words = ["--ckpt", tiny_checkpoint(), "--input", source, "--output", tmp_path / "out", f"--{reads}", used]
+    assert main(["translate", "--threads", "1", *map(str, (*words, f"--{writes}", tmp_path / "link.txt"))]) == 2
+    assert f"--{writes} is also an input, --{reads}, which it would replace" in capfd.readouterr().err
+    assert used.read_text() == "a\tb\nc\td\n"
+
+
+def test_two_outputs_need_two_files(tiny_checkpoint: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    words = ["--ckpt", tiny_checkpoint(), "--input", text(tmp_path), "--output", tmp_path / "out"]
+    assert (
+        main(
+            [
+                "translate",
+                "--threads",
+                "1",
+                *map(str, (*words, "--alignments", tmp_path / "two", "--report", tmp_path / "two")),
+            ]
+        )
+        == 2
+    )
+    assert "are the same file; name two" in capfd.readouterr().err
