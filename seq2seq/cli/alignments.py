@@ -38,7 +38,7 @@ def add_link_options(group: Any) -> None:
         "--alignment-threshold",
         type=float,
         metavar="X",
-        help="link words whose score is X at least, above 0 and at most 1, so that a word may have several links or none "
+        help="link words whose score is X at least, above 0 and at most 1: a word may have several links or none "
         "(default: the best link of each word of the output)",
     )
 
