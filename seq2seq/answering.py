@@ -114,6 +114,7 @@ def answers(
     budget: int,
     exact: bool,
     workers: int = 1,
+    processes: bool = False,
     first_line: int = 0,
     done: int | None = None,
 ) -> Iterator[Answer]:
@@ -127,6 +128,7 @@ def answers(
         budget: padded tokens of a batch.
         exact: each result is the one its piece would have by itself, see TOLERANCE; needs float32 or more.
         workers: batches solved at a time, each in a thread of its own.
+        processes: or in a forked process.
         first_line: number of the first line.
         done: answers that an earlier call gave: these lines are read and left out, and the others are batched as they
             would have been then, so that scores are the same to the last bit too. Any number says that `lines` never
@@ -156,7 +158,9 @@ def answers(
         batches = list(length_sorted(pieces, budget=_shared(budget, pieces, workers)))
         at_once = min(workers, len(batches))
         batches = [batch for batch in batches if any(piece.line >= left_out for piece in batch)]
-        solved = results_in_order(partial(_decided, solve=solve, exact=exact), batches, workers=at_once)
+        solved = results_in_order(
+            partial(_decided, solve=solve, exact=exact), batches, workers=at_once, processes=processes
+        )
         # Before the first batch come the blank lines at the top.
         for batch, found in zip([[], *batches], itertools.chain([[]], solved), strict=True):
             for piece, result in zip(batch, found, strict=True):

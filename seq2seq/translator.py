@@ -175,6 +175,10 @@ class Translator:
         tokenizers: of both sides.
         usual_length_ratio: target tokens for each source token in the training text; None where that is not known.
         engine: translates in the place of `model`, which is then None; there is nothing but translating then.
+
+    Attributes:
+        processes: whether batches are shared out on a CPU among forked processes instead of threads. They are faster,
+            but only a program that has started no threads of its own may fork.
     """
 
     def __init__(
@@ -187,6 +191,7 @@ class Translator:
         engine: Engine | None = None,
     ) -> None:
         self.usual_length_ratio = usual_length_ratio
+        self.processes = False
         self.config, self.model, self.tokenizers, self._engine = config, model, tokenizers, engine
         self._phrase_tokenizer: PhraseTokenizer | None = None
         if engine is not None:
@@ -754,7 +759,8 @@ class Translator:
             join=answer,
             budget=budget,
             exact=self._exact,
-            workers=1 if self._engine is not None else worker_count(self._device),
+            workers=1 if self._engine is not None else worker_count(self._device, processes=self.processes),
+            processes=self.processes,
             first_line=first_line,
             done=done,
         )

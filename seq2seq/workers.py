@@ -1,42 +1,67 @@
 """Several batches at a time on a CPU, each on its own share of the cores.
 
 A decoding step is a hundred small products: threads that share one of them wait for each other most of the time. So
-threads take whole batches instead. What Python does in between holds the others up for moments only, since torch lets
-go of the interpreter while it computes.
+workers take whole batches instead: threads of this process, or processes forked from it. Threads wait for the
+interpreter, which runs in one of them at a time; processes do not, but only a program that knows of no other threads of
+its own may fork.
 """
 
+import multiprocessing
+import os
+import pickle
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from multiprocessing.connection import Connection, wait
+from typing import Any, TypeVar
 
 import torch
 
-MOST_WORKERS = 4
+from seq2seq.errors import DecodingError
+
+MOST_THREADS = 4
 """Beyond it they wait for the interpreter; further cores then help within a batch."""
+LOOK_AROUND = 5.0
+"""Seconds after which an idle process looks whether the one that forked it is still there."""
+CAN_FORK = sys.platform.startswith("linux")
+"""On macOS the system's own libraries do not survive it; on Windows there is no such thing."""
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def worker_count(device: torch.device) -> int:
+def worker_count(device: torch.device, *, processes: bool) -> int:
     """How many batches to compute at a time on a device, by the threads that torch may use."""
-    return min(torch.get_num_threads(), MOST_WORKERS) if device.type == "cpu" else 1
+    if device.type != "cpu":
+        return 1
+    return torch.get_num_threads() if processes else min(torch.get_num_threads(), MOST_THREADS)
 
 
-def results_in_order(work: Callable[[Item], Result], items: Sequence[Item], *, workers: int) -> Iterator[Result]:
+def results_in_order(
+    work: Callable[[Item], Result], items: Sequence[Item], *, workers: int, processes: bool = False
+) -> Iterator[Result]:
     """The result of each item, in their order, each as soon as it and those before it are there.
 
     Args:
-        work: what to do with an item; is called from several threads at a time.
+        work: what to do with an item; is called by several workers at a time.
         items: what to do it with.
         workers: items at a time; each has its share of torch's threads. One does all in the calling thread.
+        processes: workers are forked processes, each with one thread of torch; what `work` changes is lost with them.
 
     Raises:
         Exception: what work raised; items not begun by then are left.
+        DecodingError: a process was ended by something else.
     """
     if workers < 2:
         yield from map(work, items)
-        return
+    elif processes:
+        yield from _by_processes(work, items, workers)
+    else:
+        yield from _by_threads(work, items, workers)
+
+
+def _by_threads(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
     threads = torch.get_num_threads()
     pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(max(1, threads // workers),))
     try:
@@ -44,3 +69,61 @@ def results_in_order(work: Callable[[Item], Result], items: Sequence[Item], *, w
     finally:
         pool.shutdown(cancel_futures=True)
         torch.set_num_threads(threads)  # a worker's share was also taken for that of threads to come
+
+
+def _by_processes(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
+    fork = multiprocessing.get_context("fork")
+    running: dict[Connection, Any] = {}
+    todo = iter(range(len(items)))
+    done: dict[int, Result] = {}
+    try:
+        for _ in range(min(workers, len(items))):
+            here, there = fork.Pipe()
+            process = fork.Process(target=_serve, args=(work, items, there, os.getpid()), daemon=True)
+            process.start()
+            there.close()
+            running[here] = process
+            here.send(next(todo))
+        for place in range(len(items)):
+            while place not in done:
+                for ready in wait(list(running)):
+                    assert isinstance(ready, Connection)
+                    try:
+                        index, result, error = pickle.loads(ready.recv_bytes())
+                    except EOFError:
+                        running[ready].join()
+                        raise DecodingError(
+                            f"A worker process was ended (exit code {running[ready].exitcode}), perhaps for want of "
+                            "memory; use fewer threads or a smaller batch_tokens."
+                        ) from None
+                    if error is not None:
+                        raise error
+                    done[index] = result
+                    if (following := next(todo, None)) is not None:
+                        ready.send(following)
+            yield done.pop(place)
+    finally:
+        for connection, process in running.items():
+            process.terminate()
+            process.join()
+            connection.close()
+
+
+def _serve(work: Callable[[Item], Result], items: Sequence[Item], there: Connection, parent: int) -> None:
+    """Do the items whose numbers come, in a forked process, until the one that forked it is gone."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the other process, which ends this one
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # The threads of the other process are not in this one, and must not be waited for.
+    torch.set_num_threads(1)
+    while True:
+        while not there.poll(LOOK_AROUND):
+            if os.getppid() != parent:
+                return
+        index: int = there.recv()
+        answer: tuple[int, Result | None, Exception | None]
+        try:
+            answer = (index, work(items[index]), None)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised in the other process
+            answer = (index, None, error)
+        # Not send(): it would pass tensors as files that both processes share.
+        there.send_bytes(pickle.dumps(answer))

@@ -125,13 +125,15 @@ def test_neighbours_order_and_batches_change_nothing(
     assert found == [expected[index] for index in order]
 
 
+@pytest.mark.parametrize("processes", [False, True])
 @pytest.mark.parametrize("search", list(Search))
 def test_workers_side_by_side_change_nothing(
-    translator: Translator, search: Search, monkeypatch: pytest.MonkeyPatch
+    translator: Translator, search: Search, processes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lines = LINES * 3
     expected = list(translator.translate_stream(lines, search=search, batch_tokens=100))
-    monkeypatch.setattr(translator_module, "worker_count", lambda device: 3)
+    monkeypatch.setattr(translator_module, "worker_count", lambda device, processes: 3)
+    monkeypatch.setattr(translator, "processes", processes)
     assert list(translator.translate_stream(lines, search=search, batch_tokens=100)) == expected
 
 

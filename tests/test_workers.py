@@ -1,12 +1,20 @@
 """Batches side by side: the same results in the same order, each worker with its share of the threads."""
 
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
 
-from seq2seq.workers import MOST_WORKERS, results_in_order, worker_count
+from seq2seq.errors import DecodingError
+from seq2seq.workers import MOST_THREADS, results_in_order, worker_count
 
 
 @pytest.fixture(autouse=True)
@@ -53,6 +61,83 @@ def test_one_worker_works_here_with_all_threads(items: int) -> None:
     assert list(results_in_order(work, range(items), workers=1)) == [(4, True)] * items
 
 
+def test_processes_give_the_results_in_order_with_one_thread_each() -> None:
+    parent = os.getpid()
+
+    def work(item: int) -> tuple[int, int, bool]:
+        time.sleep(0.05 * (item == 0))
+        return item, torch.get_num_threads(), os.getpid() == parent
+
+    found = list(results_in_order(work, range(9), workers=3, processes=True))
+    assert found == [(item, 1, False) for item in range(9)]
+    assert torch.get_num_threads() == 4 and not multiprocessing.active_children()
+
+
+def test_processes_compute_after_threads_of_this_one_did() -> None:
+    left, right = torch.randn(300, 300), torch.randn(300, 300)
+    expected = left @ right
+
+    def work(item: int) -> torch.Tensor:
+        return left @ right
+
+    for found in results_in_order(work, range(4), workers=2, processes=True):
+        torch.testing.assert_close(found, expected)
+
+
+def test_an_error_in_a_process_reaches_the_caller() -> None:
+    def work(item: int) -> int:
+        if item == 1:
+            raise DecodingError("item 1")
+        return item
+
+    results = results_in_order(work, range(100), workers=2, processes=True)
+    assert next(results) == 0
+    with pytest.raises(DecodingError, match="item 1"):
+        list(results)
+    assert not multiprocessing.active_children()
+
+
+def test_the_death_of_a_process_is_an_error() -> None:
+    def work(item: int) -> int:
+        if item == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return item
+
+    with pytest.raises(DecodingError, match="ended .exit code -9.*fewer threads"):
+        list(results_in_order(work, range(6), workers=2, processes=True))
+    assert not multiprocessing.active_children()
+
+
+def test_processes_end_with_the_caller() -> None:
+    results = results_in_order(lambda item: time.sleep(0.01), range(1000), workers=2, processes=True)
+    next(results)
+    assert len(multiprocessing.active_children()) == 2
+    results.close()  # type: ignore[attr-defined]
+    assert not multiprocessing.active_children()
+
+
+def test_processes_end_when_the_other_is_killed(tmp_path: Path) -> None:
+    code = (
+        "import os, pathlib, sys, time, seq2seq.workers as workers\n"
+        "workers.LOOK_AROUND = 0.1\n"
+        "def work(item):\n"
+        "    (pathlib.Path(sys.argv[1]) / str(os.getpid())).touch()\n"
+        "    return item\n"
+        "for _ in workers.results_in_order(work, range(2), workers=2, processes=True): pass\n"
+    )
+    # It stands still with its processes idle, since the results are not asked for any more.
+    code = code.replace("pass", "print('one', flush=True); time.sleep(600)")
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None and process.stdout.readline() == b"one\n"
+        process.kill()
+    ids = [int(path.name) for path in tmp_path.iterdir()]
+    assert ids
+    deadline = time.monotonic() + 60
+    while any(Path(f"/proc/{number}").exists() for number in ids):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
 def test_an_error_reaches_the_caller_and_ends_the_work() -> None:
     begun: list[int] = []
     others_wait = threading.Event()
@@ -81,8 +166,9 @@ def test_nothing_is_begun_after_the_caller_has_left() -> None:
 
 
 def test_how_many() -> None:
-    assert worker_count(torch.device("cpu")) == 4 == MOST_WORKERS
+    cpu = torch.device("cpu")
     torch.set_num_threads(7)
-    assert worker_count(torch.device("cpu")) == MOST_WORKERS
+    assert worker_count(cpu, processes=False) == MOST_THREADS and worker_count(cpu, processes=True) == 7
     torch.set_num_threads(1)
-    assert worker_count(torch.device("cpu")) == 1 == worker_count(torch.device("cuda"))
+    for processes in (False, True):
+        assert worker_count(cpu, processes=processes) == 1 == worker_count(torch.device("cuda"), processes=processes)

@@ -98,12 +98,15 @@ def load_model(arguments: argparse.Namespace, folder: str | None = None) -> "Tra
     from seq2seq.device import set_threads
     from seq2seq.memory import keep_freed_memory
     from seq2seq.translator import load
+    from seq2seq.workers import CAN_FORK
 
     set_threads(arguments.threads)
     keep_freed_memory()
     others = combination_settings(arguments) if folder is None else {}
     others |= {name: getattr(arguments, name) for name in ("engine", "quantization") if hasattr(arguments, name)}
-    return load(folder or arguments.ckpt, device=arguments.device, precision=arguments.precision, **others)
+    model = load(folder or arguments.ckpt, device=arguments.device, precision=arguments.precision, **others)
+    model.processes = CAN_FORK
+    return model
 
 
 def formatted(number: int, answer: "Answer", *, as_json: bool, scores: bool) -> str:

@@ -14,6 +14,7 @@ from seq2seq.data.collate import padded
 from seq2seq.decoding import search
 from seq2seq.memory import keep_freed_memory
 from seq2seq.translator import Translator
+from seq2seq.workers import CAN_FORK
 from speed.decoding import BOS, EOS, FORBIDDEN, PAD, DecodingJob, job_and_channel, serve
 
 
@@ -32,8 +33,9 @@ def main() -> None:
     """Decode when told to."""
     job, channel = job_and_channel()
     torch.set_num_threads(job.threads)
-    keep_freed_memory()  # as our command line does
+    keep_freed_memory()  # as our command line does, too
     translator = seq2seq.load(job.folder / "checkpoint", device="cpu", precision=job.compute_type)
+    translator.processes = CAN_FORK  # as our command line does
     texts = (job.folder / "lines.txt").read_text(encoding="utf-8").split("\n")
     sources = job.sources()
 
