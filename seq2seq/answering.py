@@ -34,7 +34,9 @@ PATIENCE = 0.5
 BATCHES_EACH = 4
 """Batches of a window that each worker gets at least, so that they end at about the same time ..."""
 LEAST_BUDGET = 1024
-"""... unless batches would have fewer padded tokens than this: products of few rows are slow."""
+"""... unless batches would have far fewer padded tokens than this: products of few rows are slow."""
+FINENESS = 50
+"""In how many steps a budget is looked for that gives each worker as many batches as the others."""
 
 Result = TypeVar("Result")
 
@@ -155,7 +157,7 @@ def answers(
         given = max(left_out - first, 0)
         missing[:given] = [0] * given
         pieces = [piece for pieces, _ in cut_lines for piece in pieces]
-        batches = list(length_sorted(pieces, budget=_shared(budget, pieces, workers)))
+        batches = _batches(pieces, budget, workers)
         at_once = min(workers, len(batches))
         batches = [batch for batch in batches if any(piece.line >= left_out for piece in batch)]
         solved = results_in_order(
@@ -175,12 +177,23 @@ def answers(
         raise DataError(f"The input ends after {first:,} lines, but {left_out:,} have answers; begin anew.")
 
 
-def _shared(budget: int, pieces: Sequence[Piece], workers: int) -> int:
-    """A budget that leaves each worker several of the batches, so that none waits long for the last."""
+def _batches(pieces: Sequence[Piece], budget: int, workers: int) -> list[list[Piece]]:
+    """Batches of about the same time each, which workers share without a rest where they can.
+
+    Several for each worker, so that none waits long for the last.
+    """
     if workers == 1:
-        return budget
+        return list(length_sorted(pieces, budget=budget))
     tokens = sum(len(piece.ids) for piece in pieces)
-    return min(budget, max(tokens // (BATCHES_EACH * workers), LEAST_BUDGET))
+    most = min(budget, max(tokens // (BATCHES_EACH * workers), LEAST_BUDGET))
+    batches = list(length_sorted(pieces, budget=most))
+    smaller = most
+    while len(batches) > workers and len(batches) % workers:
+        smaller -= max(1, most // FINENESS)
+        if 2 * smaller < most:
+            return list(length_sorted(pieces, budget=most))
+        batches = list(length_sorted(pieces, budget=smaller))
+    return batches
 
 
 def _decided(pieces: Sequence[Piece], solve: Solve[Result], *, exact: bool) -> list[Result]:

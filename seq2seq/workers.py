@@ -74,6 +74,7 @@ def _by_threads(work: Callable[[Item], Result], items: Sequence[Item], workers: 
 def _by_processes(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
     fork = multiprocessing.get_context("fork")
     running: dict[Connection, Any] = {}
+    idle: dict[Connection, Any] = {}
     todo = iter(range(len(items)))
     done: dict[int, Result] = {}
     try:
@@ -99,12 +100,16 @@ def _by_processes(work: Callable[[Item], Result], items: Sequence[Item], workers
                     if error is not None:
                         raise error
                     done[index] = result
-                    if (following := next(todo, None)) is not None:
+                    if (following := next(todo, None)) is None:
+                        running[ready].terminate()  # to give back its memory takes it as long as a few lines
+                        idle[ready] = running.pop(ready)
+                    else:
                         ready.send(following)
             yield done.pop(place)
     finally:
-        for connection, process in running.items():
+        for process in running.values():
             process.terminate()
+        for connection, process in (running | idle).items():
             process.join()
             connection.close()
 
