@@ -122,6 +122,8 @@ def test_a_peer_decodes_as_ours_does(name: str, tool: ModuleType, work: tuple[De
     if name != "ctranslate2_int8":
         assert texts[name] == texts["ours"]
     assert "version" in contestant.about and "search_difference" in contestant.about
+    if peer == "ctranslate2":
+        assert contestant.about["single_threads"] == {"package": 1, "mkl": 1}  # of the one thread there is
 
 
 def test_a_peer_that_fails_is_left_out(

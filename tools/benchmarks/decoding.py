@@ -28,7 +28,8 @@ design, `search_difference` says how; with --length-penalty 0 --patience 0 every
 
 The last line of stdout is one JSON object. Of each contestant it has medians over the rounds, and their spread:
   greedy, beam  sentences and output tokens (end tokens counted) a second, in batches
-  single        milliseconds for a sentence by itself: median and 95th percentile of 50 sentences a round
+  single        milliseconds for a sentence by itself: median and 95th percentile of 50 sentences a round; CTranslate2
+                has as many threads for that, and MKL in it, as are fastest in a trial: `single_threads`
   same_text     share of the lines with exactly our text, greedy and beam; the first that differ go to stderr
   bleu          of the text, greedy and beam, where the folder of the data has the German lines too
 `ratios` has for each peer how many times as fast ours is: the median of the rounds' ratios, and their spread.

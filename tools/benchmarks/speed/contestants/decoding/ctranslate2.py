@@ -2,15 +2,20 @@
 
 A text is shared out among as many workers of one thread each as there are threads (inter_threads): the package's own
 advice, and several times as fast here as threads that share a batch. A single sentence is decoded by one thread or by
-all, as is faster in a trial.
+all, and so are the products of MKL in it, as is fastest in a trial; `single_threads` says which. MKL reads its number
+once and does not heed that of the package, so that each of these is a process of its own. Memory is that of the one for
+texts.
 
 The model is written by the package's own specifications and not by its converter for Marian: that one starts every
 output from a zero embedding, as Marian does, where ours starts from that of BOS.
 """
 
+import itertools
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import ctranslate2
@@ -19,7 +24,8 @@ import torch
 from ctranslate2.specs import TransformerSpec
 from ctranslate2.specs.common_spec import Activation
 
-from speed.decoding import BOS, EOS, PAD, UNK, DecodingJob, job_and_channel, serve
+from speed.apart import Apart
+from speed.decoding import BOS, EOS, PAD, UNK, Decode, DecodingJob, job_and_channel, serve
 
 EPSILON = 1e-5
 """Of our LayerNorm."""
@@ -32,6 +38,8 @@ ACTIVATIONS = {
 STRUCK_OUT = "Tokens that are never written are struck out before the probabilities are made, in ours after."
 WITHOUT_END = 2.0
 """Its patience where ours goes on until no live hypothesis can win: (nearly) the same text."""
+TURNS = 4
+"""Of a trial."""
 Arrays = Mapping[str, Any]
 
 
@@ -103,36 +111,43 @@ def fill_layer(layer: Any, weights: Arrays, prefix: str) -> None:
     fill_norm(layer.ffn.layer_norm, "final_layer_norm")
 
 
-def fastest(translator_of: Callable[[int, int], Any], run: Callable[..., Any], threads: int) -> Any:
-    """What decodes a single sentence sooner: one thread, or all; by the fourth of some turns."""
-    seconds = {}
-    for count in sorted({1, threads}):
-        translator = translator_of(1, count)
-        for _ in range(4):
-            start = time.perf_counter()
-            run(translator, [0], 5)
-            seconds[translator] = time.perf_counter() - start
-    return min(seconds, key=lambda translator: seconds[translator])
+@dataclass(frozen=True)
+class Threads:
+    """How many share the work on one sentence.
+
+    Attributes:
+        package: in the operations that the package shares out itself (intra_threads).
+        mkl: in a matrix product.
+    """
+
+    package: int
+    mkl: int
 
 
-def main() -> None:
-    """Decode when told to."""
-    job, channel = job_and_channel()
-    folder = job.folder / f"ctranslate2_{job.compute_type}"
-    folder.mkdir()
-    convert(job, str(folder))
+def model_folder(job: DecodingJob) -> Path:
+    """Where the model of the package is."""
+    return job.folder / f"ctranslate2_{job.compute_type}"
 
-    def translator_of(workers: int, threads: int) -> Any:
-        return ctranslate2.Translator(
-            str(folder), device="cpu", compute_type=job.compute_type, inter_threads=workers, intra_threads=threads
-        )
 
+def translator_of(job: DecodingJob, *, workers: int, threads: int) -> Any:
+    """The model that was written; `workers` batches at a time, `threads` for each."""
+    return ctranslate2.Translator(
+        str(model_folder(job)),
+        device="cpu",
+        compute_type=job.compute_type,
+        inter_threads=workers,
+        intra_threads=threads,
+    )
+
+
+def make_decode(job: DecodingJob, translator: Any) -> Decode:
+    """A function that decodes with it."""
     pieces = job.pieces()
     id_of = {piece: number for number, piece in enumerate(pieces)}
     sources = job.sources()
     words = [[pieces[number] for number in ids] for ids in sources]
 
-    def run(translator: Any, lines: list[int], beam_size: int) -> tuple[list[list[int]], int]:
+    def decode(lines: list[int], beam_size: int) -> tuple[list[list[int]], int]:
         results = translator.translate_batch(
             [words[line] for line in lines],
             beam_size=beam_size,
@@ -149,13 +164,48 @@ def main() -> None:
         rows = [[id_of[piece] for piece in result.hypotheses[0]] for result in results]
         return [row[:-1] if row[-1:] == [EOS] else row for row in rows], sum(map(len, rows))
 
-    of_text, of_one = translator_of(job.threads, 1), fastest(translator_of, run, job.threads)
+    return decode
+
+
+def make_decode_one(job: DecodingJob, threads: int) -> Decode:
+    """A function that decodes one batch at a time."""
+    return make_decode(job, translator_of(job, workers=1, threads=threads))
+
+
+def fastest_of_one(job: DecodingJob) -> tuple[Threads, Decode]:
+    """What decodes a single sentence soonest: one thread or all, by the fastest of some turns with a beam of 5."""
+    trials: list[tuple[float, Threads, Apart]] = []
+    for package, mkl in itertools.product(sorted({1, job.threads}), repeat=2):
+        decode = Apart(partial(make_decode_one, job, package), {"MKL_NUM_THREADS": str(mkl)})
+        decode([0], 5)  # warms up
+        trials.append((min(timed(decode) for _ in range(TURNS)), Threads(package, mkl), decode))
+    (_, threads, best), *others = sorted(trials, key=lambda trial: trial[0])
+    for _, _, decode in others:
+        decode.close()
+    return threads, best
+
+
+def timed(decode: Decode) -> float:
+    """Seconds for the first sentence."""
+    start = time.perf_counter()
+    decode([0], 5)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Decode when told to."""
+    job, channel = job_and_channel()
+    model_folder(job).mkdir()
+    convert(job, str(model_folder(job)))
+    threads, of_one = fastest_of_one(job)
+    translator = translator_of(job, workers=job.threads, threads=1)
     serve(
         channel,
-        partial(run, of_one),
-        decode_text=partial(run, of_text),
+        of_one,
+        decode_text=make_decode(job, translator),
         version=f"ctranslate2 {ctranslate2.__version__}",
-        compute_type=of_text.compute_type,
+        compute_type=translator.compute_type,
+        single_threads=asdict(threads),
         search_difference=difference(job),
     )
 
