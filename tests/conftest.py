@@ -89,6 +89,24 @@ def tiny_run(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., list[str
 
 
 @pytest.fixture(scope="session")
+def odd_lines() -> list[str]:
+    """Lines to translate, plain ones and such as a translator must take care with."""
+    return [
+        "a man is here.",
+        "",
+        "the dog",
+        "x" * 100,
+        " \t",
+        "one two. three four, five six seven eight nine ten.",
+        "two\nlines",
+        "\x00control\u2028separator",
+        "ünknown 東京",
+        "the dog",
+        *("word " * number for number in range(1, 12)),
+    ]
+
+
+@pytest.fixture(scope="session")
 def tiny_tokenizers() -> dict[str, Tokenizer]:
     """One of each kind, over a few letters where the kind learns them."""
     made: dict[str, Tokenizer] = {

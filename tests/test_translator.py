@@ -22,20 +22,6 @@ from seq2seq.translator import Translator
 
 Make = Callable[..., Path]
 
-LINES = [
-    "a man is here.",
-    "",
-    "the dog",
-    "x" * 100,
-    " \t",
-    "one two. three four, five six seven eight nine ten.",
-    "two\nlines",
-    "\x00control\u2028separator",
-    "ünknown 東京",
-    "the dog",
-    *("word " * number for number in range(1, 12)),
-]
-
 
 @pytest.fixture(scope="module", params=[1, 0], ids=["encoder-decoder", "decoder-only"])
 def translator(request: pytest.FixtureRequest, tiny_checkpoint: Make) -> Translator:
@@ -76,16 +62,16 @@ def test_load_says_what_is_wrong(tiny_checkpoint: Make, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("precision", ["bfloat16", "int8"])
-def test_shorter_formats_translate(tiny_checkpoint: Make, precision: str) -> None:
+def test_shorter_formats_translate(tiny_checkpoint: Make, precision: str, odd_lines: list[str]) -> None:
     model = seq2seq.load(tiny_checkpoint(), device="cpu", precision=precision)
     assert not model.exact
     for search in ("greedy", "beam"):
-        assert len(model.translate(LINES, search=search)) == len(LINES)
+        assert len(model.translate(odd_lines, search=search)) == len(odd_lines)
 
 
-def test_int8_stays_near_float32(tiny_checkpoint: Make) -> None:
+def test_int8_stays_near_float32(tiny_checkpoint: Make, odd_lines: list[str]) -> None:
     exact, quantized = (seq2seq.load(tiny_checkpoint(), device="cpu", precision=kind) for kind in ("float32", "int8"))
-    for one, other in zip(exact.score(LINES, LINES), quantized.score(LINES, LINES), strict=True):
+    for one, other in zip(exact.score(odd_lines, odd_lines), quantized.score(odd_lines, odd_lines), strict=True):
         assert other.log_prob == pytest.approx(one.log_prob, rel=0.02, abs=0.05)
 
 
@@ -99,10 +85,10 @@ def test_int8_is_for_cpus(tiny_checkpoint: Make, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.mark.parametrize("search", ["greedy", "beam", "sample"])
-def test_a_line_out_for_each_line_in(translator: Translator, search: str) -> None:
-    found = translator.translate(LINES, search=search)
-    assert len(found) == len(LINES)
-    for line, text in zip(LINES, found, strict=True):
+def test_a_line_out_for_each_line_in(translator: Translator, search: str, odd_lines: list[str]) -> None:
+    found = translator.translate(odd_lines, search=search)
+    assert len(found) == len(odd_lines)
+    for line, text in zip(odd_lines, found, strict=True):
         assert len((text + "x").splitlines()) == 1
         assert line.strip() or not text
     assert translator.translate([]) == []
@@ -128,9 +114,9 @@ def test_neighbours_order_and_batches_change_nothing(
 @pytest.mark.parametrize("processes", [False, True])
 @pytest.mark.parametrize("search", list(Search))
 def test_workers_side_by_side_change_nothing(
-    translator: Translator, search: Search, processes: bool, monkeypatch: pytest.MonkeyPatch
+    translator: Translator, search: Search, processes: bool, monkeypatch: pytest.MonkeyPatch, odd_lines: list[str]
 ) -> None:
-    lines = LINES * 3
+    lines = odd_lines * 3
     expected = list(translator.translate_stream(lines, search=search, batch_tokens=100))
     monkeypatch.setattr(translator_module, "worker_count", lambda device, processes: 3)
     monkeypatch.setattr(translator, "processes", processes)
@@ -150,9 +136,9 @@ def test_close_decisions_are_made_alone(translator: Translator, monkeypatch: pyt
     assert sizes[:2] == [3, 1]
 
 
-def test_sampling_does_not_depend_on_batches(translator: Translator) -> None:
+def test_sampling_does_not_depend_on_batches(translator: Translator, odd_lines: list[str]) -> None:
     def sampled(**changes: Any) -> list[str]:
-        return translator.translate(LINES, search="sample", **changes)
+        return translator.translate(odd_lines, search="sample", **changes)
 
     assert sampled(seed=3, batch_tokens=10) == sampled(seed=3, batch_tokens=10_000) != sampled(seed=4)
     assert sampled() == sampled(seed=1) != sampled(seed=0)
@@ -180,8 +166,8 @@ def test_a_very_long_line(translator: Translator) -> None:
     assert text
 
 
-def test_n_best(translator: Translator) -> None:
-    for answer in translator.translate_stream(LINES, n_best=3):
+def test_n_best(translator: Translator, odd_lines: list[str]) -> None:
+    for answer in translator.translate_stream(odd_lines, n_best=3):
         assert len(answer.candidates) == 3
         scores = [candidate.score for candidate in answer.candidates]
         assert scores == sorted(scores, reverse=True)
@@ -189,9 +175,9 @@ def test_n_best(translator: Translator) -> None:
     assert len(answer.candidates) == 4
 
 
-def test_notes(translator: Translator) -> None:
-    answers = list(translator.translate_stream([*LINES, Line("the dog", (Note.carriage_return,))]))
-    by_line = dict(zip(LINES, answers, strict=False))
+def test_notes(translator: Translator, odd_lines: list[str]) -> None:
+    answers = list(translator.translate_stream([*odd_lines, Line("the dog", (Note.carriage_return,))]))
+    by_line = dict(zip(odd_lines, answers, strict=False))
     assert Note.blank in by_line[""].notes and Note.blank in by_line[" \t"].notes
     assert {Note.control, Note.separator} <= set(by_line["\x00control\u2028separator"].notes)
     assert Note.split in by_line["x" * 100].notes
@@ -225,12 +211,12 @@ def pieces_of(translator: Translator, lines: list[str]) -> list[Piece]:
     return [piece for pieces, _ in cut for piece in pieces]
 
 
-def test_special_tokens_are_never_written(tiny_checkpoint: Make) -> None:
+def test_special_tokens_are_never_written(tiny_checkpoint: Make, odd_lines: list[str]) -> None:
     model = seq2seq.load(tiny_checkpoint(tied_embeddings=TiedEmbeddings.none), device="cpu")
     with torch.no_grad():
         model.model.head.weight[[PAD, BOS, UNK]] *= 100
     for search in ("greedy", "beam", "sample"):
-        found, _ = model._search(pieces_of(model, LINES), model.settings(search=search), seed=1)
+        found, _ = model._search(pieces_of(model, odd_lines), model.settings(search=search), seed=1)
         assert not {PAD, BOS, UNK} & {token for hypotheses in found for token in hypotheses[0].tokens}
 
 
@@ -263,8 +249,10 @@ def test_the_stream_reads_no_more_than_a_window_ahead(translator: Translator) ->
     assert read <= 65
 
 
-def test_a_batch_too_large_for_memory_is_halved(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
-    expected = translator.translate(LINES)
+def test_a_batch_too_large_for_memory_is_halved(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch, odd_lines: list[str]
+) -> None:
+    expected = translator.translate(odd_lines)
     real = translator.model.start
 
     def start(source: torch.Tensor, **arguments: Any) -> Any:
@@ -273,7 +261,7 @@ def test_a_batch_too_large_for_memory_is_halved(translator: Translator, monkeypa
         return real(source, **arguments)
 
     monkeypatch.setattr(translator.model, "start", start)
-    assert translator.translate(LINES) == expected
+    assert translator.translate(odd_lines) == expected
     monkeypatch.setattr(translator.model, "start", lambda source, **_: start(source.expand(3, -1)))
     with pytest.raises(DecodingError, match="Line 1 needs more memory"):
         translator.translate(["the dog"])
@@ -344,19 +332,19 @@ def test_each_model_has_its_use(translator: Translator, writer: Translator, tiny
 
 
 @pytest.mark.parametrize("task", ["classification", "tagging"])
-def test_labels_do_not_depend_on_neighbours(tiny_checkpoint: Make, task: str) -> None:
+def test_labels_do_not_depend_on_neighbours(tiny_checkpoint: Make, task: str, odd_lines: list[str]) -> None:
     model = seq2seq.load(tiny_checkpoint(task), device="cpu")
-    found = model.predict(LINES)
-    assert found == [model.predict([line])[0] for line in LINES] == model.predict(LINES, batch_tokens=1)
-    assert found == model.predict(LINES[::-1])[::-1]
+    found = model.predict(odd_lines)
+    assert found == [model.predict([line])[0] for line in odd_lines] == model.predict(odd_lines, batch_tokens=1)
+    assert found == model.predict(odd_lines[::-1])[::-1]
     assert len(set(found)) > 2
-    for line, labels in zip(LINES, found, strict=True):
+    for line, labels in zip(odd_lines, found, strict=True):
         assert bool(line.strip()) == bool(labels)
 
 
-def test_one_label_for_each_word_however_long_the_line(tiny_checkpoint: Make) -> None:
+def test_one_label_for_each_word_however_long_the_line(tiny_checkpoint: Make, odd_lines: list[str]) -> None:
     model = seq2seq.load(tiny_checkpoint("tagging"), device="cpu")
-    lines = [*LINES, "a " * 500, "x" * 500, f"short {'x' * 500} short"]
+    lines = [*odd_lines, "a " * 500, "x" * 500, f"short {'x' * 500} short"]
     answers = list(model.predict_stream(lines))
     assert [len(answer.text.split()) for answer in answers] == [len(answer.source.split()) for answer in answers]
     assert Note.split in answers[-3].notes

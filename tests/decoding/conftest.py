@@ -2,7 +2,8 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from types import SimpleNamespace
 
 import pytest
@@ -119,7 +120,40 @@ def exhaustive(
     return sorted(outputs, key=lambda f: -f[1])
 
 
+@dataclass
+class Choice:
+    inside: list[int]
+    beyond: list[int]
+
+
+@dataclass
+class Prefix:
+    """What begins with these tokens, and goes on with this word, however it is cut; `surfaces` is what tokens spell."""
+
+    tokens: tuple[int, ...]
+    word: bytes
+    surfaces: Sequence[bytes]
+
+    @property
+    def choices(self) -> list[Choice]:
+        rests = [self.word[place:] for place in range(len(self.word))]
+        return [
+            Choice(
+                [token for token, s in enumerate(self.surfaces) if s and rest.startswith(s)],
+                [token for token, s in enumerate(self.surfaces) if s.startswith(rest) and s != rest],
+            )
+            for rest in rests
+        ]
+
+    def begins(self, tokens: tuple[int, ...]) -> bool:
+        count = len(self.tokens)
+        return tokens[:count] == self.tokens and self.spelt(tokens[count:]).startswith(self.word)
+
+    def spelt(self, tokens: Sequence[int]) -> bytes:
+        return b"".join(self.surfaces[token] for token in tokens)
+
+
 @pytest.fixture(scope="session")
 def toys() -> SimpleNamespace:
     """Importable from nowhere (tests are no package), so handed over as a fixture."""
-    return SimpleNamespace(Markov=Markov, slow_beam=slow_beam, exhaustive=exhaustive, EOS=EOS, PAD=PAD)
+    return SimpleNamespace(Markov=Markov, Prefix=Prefix, slow_beam=slow_beam, exhaustive=exhaustive, EOS=EOS, PAD=PAD)

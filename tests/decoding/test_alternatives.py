@@ -1,7 +1,6 @@
 """The likeliest ways to go beyond a prefix against all the ways there are."""
 
 import itertools
-from dataclasses import dataclass
 
 import pytest
 from hypothesis import given, settings
@@ -13,29 +12,6 @@ from seq2seq.errors import DecodingError
 
 SURFACES = [b"", b"", b"a", b"b", b"ab", b"ba", b"b"]  # of the end token, padding and five more, two of them alike
 POSITIONS = 6
-
-
-@dataclass
-class Choice:
-    inside: list[int]
-    beyond: list[int]
-
-
-@dataclass
-class Prefix:
-    tokens: tuple[int, ...]
-    word: bytes
-
-    @property
-    def choices(self) -> list[Choice]:
-        rests = [self.word[place:] for place in range(len(self.word))]
-        return [
-            Choice(
-                [token for token, s in enumerate(SURFACES) if s and rest.startswith(s)],
-                [token for token, s in enumerate(SURFACES) if s.startswith(rest) and s != rest],
-            )
-            for rest in rests
-        ]
 
 
 class Prompted:
@@ -56,7 +32,7 @@ def every_way(toys, model, prefix, forbidden):
         for tokens in itertools.product(range(len(SURFACES)), repeat=length):
             if toys.PAD in tokens or toys.EOS in tokens[:-1] or tokens[-1] in forbidden:
                 continue
-            text, inside = b"".join(SURFACES[t] for t in tokens), b"".join(SURFACES[t] for t in tokens[:-1])
+            text, inside = prefix.spelt(tokens), prefix.spelt(tokens[:-1])
             ends = tokens[-1] == toys.EOS and inside == prefix.word
             if ends or prefix.word.startswith(inside) and text.startswith(prefix.word) and text != prefix.word:
                 so_far = [(*prefix.tokens, *tokens[:at]) for at in range(length)]
@@ -75,7 +51,7 @@ def every_way(toys, model, prefix, forbidden):
 )
 def test_the_best_of_all_ways(toys, seed, tokens, word, count, forbidden):
     model = toys.Markov.random(seed, positions=POSITIONS, vocab=len(SURFACES))
-    prefix = Prefix(tokens, word)
+    prefix = toys.Prefix(tokens, word, SURFACES)
     found = next_tokens(
         Prompted(model),
         model.start(),
@@ -86,7 +62,7 @@ def test_the_best_of_all_ways(toys, seed, tokens, word, count, forbidden):
         forbidden_ids=(toys.PAD, *forbidden),
         count=count,
     )
-    texts = [b"".join(SURFACES[token] for token in way.tokens) for way in found]
+    texts = [prefix.spelt(way.tokens) for way in found]
     expected = every_way(toys, model, prefix, forbidden)[:count]
     assert texts == [text for text, _ in expected]
     assert [way.log_prob for way in found] == pytest.approx([value for _, value in expected])
@@ -94,9 +70,10 @@ def test_the_best_of_all_ways(toys, seed, tokens, word, count, forbidden):
 
 def test_no_end_before_the_fewest_tokens(toys):
     model = toys.Markov.random(1, positions=POSITIONS, vocab=4)
+    surfaces = [b"", b"", b"a", b"b"]
     for fewest, ends in ((2, True), (3, False)):
         found = next_tokens(
-            Prompted(model), model.start(), model.prompt(), Prefix((2, 3), b""), surfaces=[b"", b"", b"a", b"b"],
+            Prompted(model), model.start(), model.prompt(), toys.Prefix((2, 3), b"", surfaces), surfaces=surfaces,
             eos_id=toys.EOS, forbidden_ids=(toys.PAD,), min_length=fewest, count=4,
         )  # fmt: skip
         assert ((toys.EOS,) in [way.tokens for way in found]) == ends

@@ -1,6 +1,5 @@
 """Searches within prefixes against every output there is."""
 
-from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from seq2seq.decoding import search
 from seq2seq.decoding.length_penalty import PENALTIES
 from seq2seq.decoding.prefix import Prefixed, Struck
 
-SURFACES = ["", "", "a", "b", "ab", "ba"]  # of the end token, padding and four more
+SURFACES = [b"", b"", b"a", b"b", b"ab", b"ba"]  # of the end token, padding and four more
 GROWTH = [len(surface) for surface in SURFACES]
 STEPS = 4
 CONFIGS = {
@@ -23,46 +22,15 @@ CONFIGS = {
 }
 
 
-@dataclass
-class Choice:
-    inside: list[int]
-    beyond: list[int]
+PREFIXES = [((), b""), ((3,), b""), ((), b"ab"), ((5,), b"ba"), ((2,), b"a"), ((1,), b"b")]
 
 
-@dataclass
-class Prefix:
-    """What begins with these tokens, and goes on with this word, however it is cut."""
-
-    tokens: tuple[int, ...]
-    word: str
-
-    @property
-    def choices(self) -> list[Choice]:
-        rests = [self.word[place:] for place in range(len(self.word))]
-        return [
-            Choice(
-                [token for token, s in enumerate(SURFACES) if s and rest.startswith(s)],
-                [token for token, s in enumerate(SURFACES) if s.startswith(rest) and s != rest],
-            )
-            for rest in rests
-        ]
-
-    def begins(self, tokens: tuple[int, ...]) -> bool:
-        count = len(self.tokens)
-        return tokens[:count] == self.tokens and "".join(SURFACES[t] for t in tokens[count:]).startswith(self.word)
+@pytest.fixture(scope="session")
+def prefixes(toys: Any) -> list[Any]:
+    return [toys.Prefix(tokens, word, SURFACES) for tokens, word in PREFIXES]
 
 
-PREFIXES = [
-    Prefix((), ""),
-    Prefix((3,), ""),
-    Prefix((), "ab"),
-    Prefix((5,), "ba"),
-    Prefix((2,), "a"),
-    Prefix((1,), "b"),
-]
-
-
-def run(toys: Any, model: Any, prefixes: list[Prefix], config: DecodingConfig, *, rules: Any = ()) -> Any:
+def run(toys: Any, model: Any, prefixes: list[Any], config: DecodingConfig, *, rules: Any = ()) -> Any:
     prefixed = Prefixed(model, prefixes, GROWTH)
     return search(
         prefixed.model,
@@ -77,11 +45,11 @@ def run(toys: Any, model: Any, prefixes: list[Prefix], config: DecodingConfig, *
 
 @settings(max_examples=4)
 @given(seed=st.integers(0, 10**6), kind=st.sampled_from(LengthNormalisation))
-def test_a_beam_as_wide_as_the_space_finds_the_best_of_all_that_begin_so(toys, seed, kind):
+def test_a_beam_as_wide_as_the_space_finds_the_best_of_all_that_begin_so(toys, prefixes, seed, kind):
     model = toys.Markov.random(seed, sentences=len(PREFIXES), positions=STEPS, vocab=len(SURFACES))
     config = DecodingConfig(beam_size=130, n_best=3, length_normalisation=kind, length_penalty=1.0, patience=0.0)
-    result = run(toys, model, PREFIXES, config)
-    for sentence, prefix in enumerate(PREFIXES):
+    result = run(toys, model, prefixes, config)
+    for sentence, prefix in enumerate(prefixes):
         every = toys.exhaustive(
             model, sentence, max_length=STEPS, vocab=len(SURFACES), penalty=lambda length: PENALTIES[kind](length, 1.0)
         )
@@ -99,27 +67,26 @@ def test_a_beam_as_wide_as_the_space_finds_the_best_of_all_that_begin_so(toys, s
 @pytest.mark.parametrize("kind", CONFIGS)
 @given(seed=st.integers(0, 10**6), order=st.permutations(range(len(PREFIXES))))
 @settings(max_examples=15)
-def test_neighbours_change_nothing(toys, kind, seed, order):
+def test_neighbours_change_nothing(toys, prefixes, kind, seed, order):
     model = toys.Markov.random(seed, sentences=len(PREFIXES), positions=STEPS, vocab=len(SURFACES))
     if kind == "sample":
         order = range(len(PREFIXES))
-    together = run(toys, toys.Markov(model.logits[list(order)]), [PREFIXES[row] for row in order], CONFIGS[kind])
+    together = run(toys, toys.Markov(model.logits[list(order)]), [prefixes[row] for row in order], CONFIGS[kind])
     for place, row in enumerate(order):
         if kind == "sample" and row:
             continue  # another row has another chance
-        alone = run(toys, model.only(row), [PREFIXES[row]], CONFIGS[kind])
+        alone = run(toys, model.only(row), [prefixes[row]], CONFIGS[kind])
         assert together.hypotheses[place] == alone.hypotheses[0]
         assert together.margins[place] == pytest.approx(alone.margins[0])
-        assert all(PREFIXES[row].begins(h.tokens) for h in together.hypotheses[place])
+        assert all(prefixes[row].begins(h.tokens) for h in together.hypotheses[place])
 
 
 @pytest.mark.parametrize("kind", CONFIGS)
 @settings(max_examples=8)
 @given(seed=st.integers(0, 10**6), noise=st.sampled_from([1e-3, 0.02]))
-def test_a_wide_margin_means_the_same_output(toys, kind, seed, noise):
+def test_a_wide_margin_means_the_same_output(toys, prefixes, kind, seed, noise):
     model = toys.Markov.random(seed, sentences=24, positions=STEPS, vocab=len(SURFACES))
-    prefixes = PREFIXES * 4
-    calm, shaken = (run(toys, m, prefixes, CONFIGS[kind]) for m in (model, model.noisy(noise, seed)))
+    calm, shaken = (run(toys, m, prefixes * 4, CONFIGS[kind]) for m in (model, model.noisy(noise, seed)))
     for margin, before, after in zip(calm.margins, calm.hypotheses, shaken.hypotheses, strict=True):
         same = [h.tokens for h in before] == [h.tokens for h in after]
         assert same or margin <= 4 * noise * STEPS
@@ -128,7 +95,9 @@ def test_a_wide_margin_means_the_same_output(toys, kind, seed, noise):
 def test_what_the_search_strikes_out_changes_no_number_of_the_prefix(toys):
     model = toys.Markov.random(5, sentences=1, positions=STEPS, vocab=len(SURFACES))
     model.logits[..., toys.EOS] += 3
-    [[found]] = run(toys, model, [Prefix((3, 2), "b")], DecodingConfig(beam_size=3, min_length=3)).hypotheses
+    [[found]] = run(
+        toys, model, [toys.Prefix((3, 2), b"b", SURFACES)], DecodingConfig(beam_size=3, min_length=3)
+    ).hypotheses
     tokens = (*found.tokens, toys.EOS) if found.finished else found.tokens
     own = sum(model.log_prob(0, tokens[:at])[token] for at, token in enumerate(tokens))
     assert found.log_prob == pytest.approx(own)
@@ -136,7 +105,7 @@ def test_what_the_search_strikes_out_changes_no_number_of_the_prefix(toys):
 
 def test_the_prefix_comes_before_every_other_rule(toys):
     model = toys.Markov.random(3, sentences=2, positions=STEPS, vocab=len(SURFACES))
-    prefixes = [Prefix((3,), "ab"), Prefix((), "b")]
+    prefixes = [toys.Prefix((3,), b"ab", SURFACES), toys.Prefix((), b"b", SURFACES)]
     found = run(toys, model, prefixes, DecodingConfig(beam_size=3), rules=[Struck([2, 3, 5], torch.device("cpu"))])
     for sentence, ([best], prefix) in enumerate(zip(found.hypotheses, prefixes, strict=True)):
         assert prefix.begins(best.tokens)

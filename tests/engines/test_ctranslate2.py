@@ -25,19 +25,6 @@ from seq2seq.translator import FORBIDDEN, Translator
 pytest.importorskip("ctranslate2", reason="the engine is not installed: pip install 'seq2seq[ctranslate2]'")
 
 Make = Callable[..., Path]
-LINES = [
-    "a man is here.",
-    "",
-    "the dog",
-    "x" * 100,
-    " \t",
-    "one two. three four, five six seven eight nine ten.",
-    "two\nlines",
-    "\x00control\u2028separator",
-    "ünknown 東京",
-    "the dog",
-    *("word " * number for number in range(1, 12)),
-]
 
 
 class StruckBefore:
@@ -98,14 +85,14 @@ SETTINGS: list[dict[str, Any]] = [
 
 
 @pytest.mark.parametrize("name", ["plain", "rotary", "learned"])
-def test_the_same_as_our_search(folders: dict[str, Path], name: str) -> None:
+def test_the_same_as_our_search(folders: dict[str, Path], name: str, odd_lines: list[str]) -> None:
     ours, theirs = pair(folders[name])
     different = 0
     for settings in SETTINGS:
         ours.model.min_length = settings.get("min_length", 0)
         ours.model.never = [*FORBIDDEN, *token_ids(settings.get("suppress_tokens", []), ours.tokenizers.target)]
-        expected, found = (list(model.translate_stream(LINES, **settings)) for model in (ours, theirs))
-        assert len(found) == len(LINES)
+        expected, found = (list(model.translate_stream(odd_lines, **settings)) for model in (ours, theirs))
+        assert len(found) == len(odd_lines)
         for ours_, theirs_ in zip(expected, found, strict=True):
             assert (theirs_.source, theirs_.notes) == (ours_.source, ours_.notes), settings
             assert len(theirs_.candidates) == len(ours_.candidates)
@@ -118,35 +105,35 @@ def test_the_same_as_our_search(folders: dict[str, Path], name: str) -> None:
     assert different <= 2
 
 
-def test_models_differ(folders: dict[str, Path]) -> None:
+def test_models_differ(folders: dict[str, Path], odd_lines: list[str]) -> None:
     """The settings above are no test if every line has the same output, or every output its greatest length."""
     model = seq2seq.load(folders["plain"], device="cpu", engine="ctranslate2")
-    answers = list(model.translate_stream(LINES, beam_size=5))
+    answers = list(model.translate_stream(odd_lines, beam_size=5))
     assert len({answer.text for answer in answers}) > 5
     unfinished = [Note.unfinished in answer.notes for answer in answers if answer.text]
     assert 0 < sum(unfinished) < len(unfinished)
 
 
-def test_a_line_has_its_own_limit(folders: dict[str, Path]) -> None:
+def test_a_line_has_its_own_limit(folders: dict[str, Path], odd_lines: list[str]) -> None:
     """The greatest length of a batch there is one for all; what beams find depends on it before any line reaches it."""
     model = seq2seq.load(folders["plain"], device="cpu", engine="ctranslate2")
     for settings in ({"beam_size": 5, "max_length_ratio": 0.4}, {"search": "greedy", "max_length_ratio": 0.1}):
-        together = model.translate(LINES, **settings)  # type: ignore[arg-type]
-        alone = [model.translate([line], **settings)[0] for line in LINES]  # type: ignore[arg-type]
+        together = model.translate(odd_lines, **settings)  # type: ignore[arg-type]
+        alone = [model.translate([line], **settings)[0] for line in odd_lines]  # type: ignore[arg-type]
         assert together == alone
 
 
-def test_sampling(folders: dict[str, Path]) -> None:
+def test_sampling(folders: dict[str, Path], odd_lines: list[str]) -> None:
     ours, theirs = pair(folders["plain"])
     sampled = {"search": "sample", "n_best": 3, "temperature": 0.7, "top_p": 0.95}
-    first = list(theirs.translate_stream(LINES, **sampled, seed=4))
-    assert first == list(theirs.translate_stream(LINES, **sampled, seed=4))
-    assert first != list(theirs.translate_stream(LINES, **sampled, seed=5))
+    first = list(theirs.translate_stream(odd_lines, **sampled, seed=4))
+    assert first == list(theirs.translate_stream(odd_lines, **sampled, seed=4))
+    assert first != list(theirs.translate_stream(odd_lines, **sampled, seed=5))
     for answer in first:
         scores = [candidate.score for candidate in answer.candidates]
         assert len(scores) == 3 and scores == sorted(scores, reverse=True)
     # Whatever the temperature, the log-probability is the model's own.
-    line = LINES[0]
+    line = odd_lines[0]
     answer = next(theirs.translate_stream([line], **sampled))
     tokens = ours.tokenizers.target.encode(answer.text)
     source = torch.tensor([[*ours.tokenizers.source.encode(line), EOS]])
@@ -157,7 +144,7 @@ def test_sampling(folders: dict[str, Path]) -> None:
         read = torch.tensor([[token]])
     assert answer.candidates[0].log_prob == pytest.approx(total, abs=1e-3)
     # Of one token there is nothing to draw.
-    assert theirs.translate(LINES, search="sample", top_k=1) == theirs.translate(LINES, search="greedy")
+    assert theirs.translate(odd_lines, search="sample", top_k=1) == theirs.translate(odd_lines, search="greedy")
 
 
 def test_first_tokens_are_drawn_by_their_probability(folders: dict[str, Path]) -> None:
@@ -213,19 +200,21 @@ class Later(DecodingConfig):
         ({"decoding": Later(novelty=0.6)}, r"novelty \(0.6\) has no equivalent with engine=ctranslate2"),
     ],
 )
-def test_what_has_no_equivalent_is_refused(folders: dict[str, Path], settings: dict[str, Any], message: str) -> None:
+def test_what_has_no_equivalent_is_refused(
+    folders: dict[str, Path], settings: dict[str, Any], message: str, odd_lines: list[str]
+) -> None:
     model = seq2seq.load(folders["plain"], device="cpu", engine="ctranslate2")
     with pytest.raises(DecodingError, match=message):
-        model.translate(LINES, **settings)
+        model.translate(odd_lines, **settings)
 
 
-def test_what_is_at_the_edge_is_not(folders: dict[str, Path]) -> None:
+def test_what_is_at_the_edge_is_not(folders: dict[str, Path], odd_lines: list[str]) -> None:
     model = seq2seq.load(folders["plain"], device="cpu", engine="ctranslate2")
     assert len(model.translate(["x" * 23], max_length_ratio=44.0, min_length=1000)) == 1
-    assert len(model.translate(LINES, decoding=Later())) == len(LINES)
+    assert len(model.translate(odd_lines, decoding=Later())) == len(odd_lines)
     assert model.translate([]) == []
     learned = seq2seq.load(folders["learned"], device="cpu", engine="ctranslate2")
-    assert len(learned.translate(LINES, max_length_ratio=50.0)) == len(LINES)
+    assert len(learned.translate(odd_lines, max_length_ratio=50.0)) == len(odd_lines)
 
 
 def test_it_translates_only(folders: dict[str, Path]) -> None:
@@ -246,28 +235,30 @@ def test_it_translates_only(folders: dict[str, Path]) -> None:
         model.predict(["a"])
 
 
-def test_going_on_with_lines_that_are_done(folders: dict[str, Path]) -> None:
+def test_going_on_with_lines_that_are_done(folders: dict[str, Path], odd_lines: list[str]) -> None:
     model = seq2seq.load(folders["plain"], device="cpu", engine="ctranslate2")
-    whole = model.translate(LINES)
+    whole = model.translate(odd_lines)
     assert not model.exact
-    assert [answer.text for answer in model.translate_stream(LINES, done=5)] == whole[5:]
+    assert [answer.text for answer in model.translate_stream(odd_lines, done=5)] == whole[5:]
     with pytest.raises(DecodingError, match="cannot go on where it was stopped"):
-        model.translate_stream(LINES, done=5, search="sample")
-    assert len(list(model.translate_stream(LINES, done=0, search="sample"))) == len(LINES)
+        model.translate_stream(odd_lines, done=5, search="sample")
+    assert len(list(model.translate_stream(odd_lines, done=0, search="sample"))) == len(odd_lines)
 
 
-def test_int8_translates(folders: dict[str, Path]) -> None:
+def test_int8_translates(folders: dict[str, Path], odd_lines: list[str]) -> None:
     exact, coarse = (
         seq2seq.load(folders["rotary"], device="cpu", engine="ctranslate2", quantization=name)
         for name in ("float32", "int8")
     )
-    scores = [[answer.candidates[0].score for answer in model.translate_stream(LINES)] for model in (exact, coarse)]
-    assert len(scores[1]) == len(LINES) and scores[0] != scores[1]
+    scores = [[answer.candidates[0].score for answer in model.translate_stream(odd_lines)] for model in (exact, coarse)]
+    assert len(scores[1]) == len(odd_lines) and scores[0] != scores[1]
 
 
-def test_a_full_memory_cuts_the_batch(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_memory_cuts_the_batch(
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch, odd_lines: list[str]
+) -> None:
     model = seq2seq.load(folders["plain"], device="cpu", engine="ctranslate2")
-    expected = model.translate(LINES)
+    expected = model.translate(odd_lines)
     engine = model._engine
     assert isinstance(engine, engine_module.CTranslate2Engine)
 
@@ -279,7 +270,7 @@ def test_a_full_memory_cuts_the_batch(folders: dict[str, Path], monkeypatch: pyt
 
     whole = engine._translator
     monkeypatch.setattr(engine, "_translator", Small())
-    assert model.translate(LINES) == expected
+    assert model.translate(odd_lines) == expected
 
 
 def test_a_model_of_no_numbers_is_one_sentence(folders: dict[str, Path]) -> None:

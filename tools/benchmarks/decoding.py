@@ -49,16 +49,16 @@ from sacrebleu import corpus_bleu
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[2])]
 from seq2seq.checkpoint import versions  # noqa: E402
-from seq2seq.configure import fail  # noqa: E402
 from seq2seq.data.lines import one_line  # noqa: E402
 from seq2seq.data.tokenizer import Tokenizers  # noqa: E402
-from seq2seq.errors import ConfigError, Seq2SeqError  # noqa: E402
-from speed.contestant import OURS, Contestant  # noqa: E402  (works from a checkout that is not installed)
+from seq2seq.errors import ConfigError  # noqa: E402
+from speed.command_line import check_common, common_parser, exit_code  # noqa: E402  (works from a mere checkout)
+from speed.contestant import OURS, Contestant  # noqa: E402
 from speed.decoding import Decoded, DecodingJob, Order  # noqa: E402
 from speed.decoding_summary import latency_figures, ratios, same_share, throughput_figures  # noqa: E402
 from speed.decoding_workload import TEST, export, plain_overrides, text_lines, untrained  # noqa: E402
-from speed.environments import PEERS_DIR, PeerError, python_of, say  # noqa: E402
-from speed.machine import DATA, commit, cpu_name, data_problem  # noqa: E402
+from speed.environments import PeerError, python_of, say  # noqa: E402
+from speed.machine import commit, cpu_name, data_problem  # noqa: E402
 from speed.shapes import SHAPES  # noqa: E402
 
 PROGRAM = "python tools/benchmarks/decoding.py"
@@ -240,38 +240,17 @@ def parsed() -> argparse.Namespace:
     Raises:
         ConfigError: an impossible value.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=sorted(SHAPES), required=True)
-    parser.add_argument("--peers", default=",".join(PEERS), help="which, separated by commas; '' for none")
+    parser = common_parser(__doc__, PEERS, timeout=3600)
     parser.add_argument("--beam", type=int, default=5, help="beam size, at least 2")
-    parser.add_argument("--pairs", type=int, default=5, help="rounds")
     parser.add_argument("--ckpt", type=Path, help="a trained run of the shape")
     parser.add_argument("--forced-length", type=int, default=0, help="tokens of every output")
     parser.add_argument("--length-penalty", type=float, default=1.0, help="alpha; 0 ranks by log-probability alone")
     parser.add_argument("--patience", type=int, choices=(0, 1), default=1, help="0: until no live hypothesis can win")
     parser.add_argument("--lines", type=int, default=1000, help=f"how many of {TEST}, its first ones")
     parser.add_argument("--batch-size", type=int, default=64, help="sentences of a batch")
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of Multi30k")
-    parser.add_argument("--peers-dir", type=Path, default=PEERS_DIR, help="where peers.py builds environments")
-    parser.add_argument("--timeout", type=float, default=3600, help="seconds that a contestant may take to answer")
     options = parser.parse_args()
-    options.peers = [name for name in options.peers.split(",") if name]
-    options.peers_dir = options.peers_dir.resolve()
-    if unknown := [name for name in options.peers if name not in PEERS]:
-        raise ConfigError(f"--peers {unknown[0]}: there are {', '.join(PEERS)}.")
-    least = {
-        "beam": 2,
-        "pairs": 1,
-        "lines": 1,
-        "batch_size": 1,
-        "threads": 1,
-        "forced_length": 0,
-        "length_penalty": 0,
-    }
-    for name, lowest in least.items():
-        if not getattr(options, name) >= lowest:
-            raise ConfigError(f"--{name.replace('_', '-')} ({getattr(options, name)}) must be at least {lowest}.")
+    least = {"beam": 2, "lines": 1, "batch_size": 1, "forced_length": 0, "length_penalty": 0}
+    check_common(options, PEERS, least=least)
     if options.ckpt is None and not options.forced_length:
         raise ConfigError("without --ckpt weights are random, whose output never ends; give --forced-length 32, say.")
     if problem := data_problem(options.data, (*(("train", "val") if options.ckpt is None else ()), TEST)):
@@ -279,40 +258,40 @@ def parsed() -> argparse.Namespace:
     return options
 
 
-def main() -> int:
-    """Measure what the command line says."""
-    try:
-        options = parsed()
-        with tempfile.TemporaryDirectory() as name:
-            folder = Path(name)
-            checkpoint = options.ckpt
-            if checkpoint is None:
-                checkpoint = folder / "untrained"
-                untrained(plain_overrides(options.shape, options.data.resolve()), checkpoint, PROGRAM)
-            tokenizers = export(checkpoint, folder, text_lines(options.data, options.lines), SHAPES[options.shape])
-            job = DecodingJob(
-                folder,
-                options.threads,
-                length_penalty=options.length_penalty,
-                forced_length=options.forced_length,
-                patience=options.patience,
-                batch_size=options.batch_size,
-            )
-            options.references = text_lines(options.data, options.lines, side="de")
-            outcome = measure(options, job, tokenizers)
-    except Seq2SeqError as error:
-        return fail(PROGRAM, error)
-    except PeerError as error:
-        say(f"{PROGRAM}: error: {error}")
-        return 1
-    except KeyboardInterrupt:
-        say("stopped")
-        return 130
+def report() -> None:
+    """Measure what the command line says, and print it.
+
+    Raises:
+        Seq2SeqError: a value is impossible, or the checkpoint or the text does not do.
+        PeerError: ours failed.
+    """
+    options = parsed()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        checkpoint = options.ckpt
+        if checkpoint is None:
+            checkpoint = folder / "untrained"
+            untrained(plain_overrides(options.shape, options.data.resolve()), checkpoint, PROGRAM)
+        tokenizers = export(checkpoint, folder, text_lines(options.data, options.lines), SHAPES[options.shape])
+        job = DecodingJob(
+            folder,
+            options.threads,
+            length_penalty=options.length_penalty,
+            forced_length=options.forced_length,
+            patience=options.patience,
+            batch_size=options.batch_size,
+        )
+        options.references = text_lines(options.data, options.lines, side="de")
+        outcome = measure(options, job, tokenizers)
     names = ("shape", "beam", "pairs", "batch_size", "threads", "lines", "length_penalty", "forced_length", "patience")
     conditions = {name: getattr(options, name) for name in names}
     machine = {"cpu": cpu_name(), "commit": commit(), "versions": versions(), "trained": options.ckpt is not None}
     print(json.dumps({**conditions, **machine, **outcome}))
-    return 0
+
+
+def main() -> int:
+    """Measure, and say how it went."""
+    return exit_code(PROGRAM, report)
 
 
 if __name__ == "__main__":

@@ -26,13 +26,14 @@ from typing import Any
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parents[2])]
 from seq2seq.checkpoint import versions  # noqa: E402
-from seq2seq.configure import fail, run_config  # noqa: E402
-from seq2seq.errors import ConfigError, Seq2SeqError  # noqa: E402
+from seq2seq.configure import run_config  # noqa: E402
+from seq2seq.errors import ConfigError  # noqa: E402
 from speed import ours  # noqa: E402  (works from a checkout that is not installed)
 from speed.channel import Job  # noqa: E402
+from speed.command_line import check_common, common_parser, exit_code  # noqa: E402
 from speed.contestant import Contestant  # noqa: E402
-from speed.environments import ENVIRONMENTS, PEERS_DIR, PeerError, python_of, say  # noqa: E402
-from speed.machine import DATA, commit, cpu_name, data_problem  # noqa: E402
+from speed.environments import ENVIRONMENTS, PeerError, python_of, say  # noqa: E402
+from speed.machine import commit, cpu_name, data_problem  # noqa: E402
 from speed.shapes import SHAPES  # noqa: E402
 from speed.summary import contestant_figures, fastest, ratio_figures, tokens_per_second  # noqa: E402
 from speed.turns import Work  # noqa: E402
@@ -124,63 +125,44 @@ def parsed() -> argparse.Namespace:
     Raises:
         ConfigError: an impossible value.
     """
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shape", choices=sorted(SHAPES), required=True)
-    parser.add_argument("--peers", default=",".join(PEERS), help="which, separated by commas; '' for none")
-    parser.add_argument("--pairs", type=int, default=5, help="rounds")
+    parser = common_parser(__doc__, PEERS, timeout=900)
     parser.add_argument("--steps", type=int, help=f"of a turn ({', '.join(f'{k}: {v}' for k, v in STEPS.items())})")
     parser.add_argument("--warmup", type=int, default=3, help="steps of each contestant before the first round")
     parser.add_argument("--batch-tokens", type=int, default=4096)
-    parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--data", type=Path, default=DATA, help="folder of Multi30k")
-    parser.add_argument("--peers-dir", type=Path, default=PEERS_DIR, help="where peers.py builds environments")
-    parser.add_argument("--timeout", type=float, default=900, help="seconds that a contestant may take to answer")
     parser.add_argument("overrides", nargs="*", metavar="KEY=VALUE", help="further settings of our run")
     options = parser.parse_intermixed_args()
-    options.peers = [name for name in options.peers.split(",") if name]
     options.steps = STEPS[options.shape] if options.steps is None else options.steps
-    options.peers_dir = options.peers_dir.resolve()
-    if unknown := [name for name in options.peers if name not in PEERS]:
-        raise ConfigError(f"--peers {unknown[0]}: there are {', '.join(PEERS)}.")
-    for name in ("pairs", "steps", "warmup", "batch_tokens", "threads"):
-        if getattr(options, name) < 1:
-            raise ConfigError(f"--{name.replace('_', '-')} ({getattr(options, name)}) must be at least 1.")
+    check_common(options, PEERS, least={"steps": 1, "warmup": 1, "batch_tokens": 1})
     if problem := data_problem(options.data):
         raise ConfigError(problem)
     return options
 
 
-def main() -> int:
-    """Measure what the command line says."""
-    try:
-        options = parsed()
-        words = ours.shape_overrides(options.shape, options.data.resolve())
-        words += [f"training.batch_tokens={options.batch_tokens}", *ours.run_overrides(threads=options.threads)]
-        config = run_config([*words, *options.overrides], PROGRAM)
-        with tempfile.TemporaryDirectory() as folder:
-            export(config, Path(folder), batches=options.warmup + options.pairs * options.steps)
-            job = Job(
-                SHAPES[options.shape],
-                options.batch_tokens,
-                options.threads,
-                Path(folder),
-                tuple([*words, *options.overrides]),
-            )
-            result = measure(options, job)
-    except Seq2SeqError as error:
-        return fail(PROGRAM, error)
-    except PeerError as error:
-        say(f"{PROGRAM}: error: {error}")
-        return 1
-    except KeyboardInterrupt:
-        say("stopped")
-        return 130
-    conditions = {
-        name: getattr(options, name) for name in ("shape", "batch_tokens", "threads", "pairs", "steps", "warmup")
-    }
+def report() -> None:
+    """Measure what the command line says, and print it.
+
+    Raises:
+        Seq2SeqError: a value is impossible.
+        PeerError: ours, or the products alone, failed.
+    """
+    options = parsed()
+    words = ours.shape_overrides(options.shape, options.data.resolve())
+    words += [f"training.batch_tokens={options.batch_tokens}", *ours.run_overrides(threads=options.threads)]
+    words += options.overrides
+    config = run_config(words, PROGRAM)
+    with tempfile.TemporaryDirectory() as folder:
+        export(config, Path(folder), batches=options.warmup + options.pairs * options.steps)
+        job = Job(SHAPES[options.shape], options.batch_tokens, options.threads, Path(folder), tuple(words))
+        result = measure(options, job)
+    names = ("shape", "batch_tokens", "threads", "pairs", "steps", "warmup")
+    conditions = {name: getattr(options, name) for name in names}
     machine = {"cpu": cpu_name(), "commit": commit(), "versions": versions(), "overrides": options.overrides}
     print(json.dumps({**conditions, **machine, **result}))
-    return 0
+
+
+def main() -> int:
+    """Measure, and say how it went."""
+    return exit_code(PROGRAM, report)
 
 
 if __name__ == "__main__":

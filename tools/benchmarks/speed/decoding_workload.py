@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 
 from seq2seq.checkpoint import load_checkpoint, save_checkpoint
-from seq2seq.config import ModelConfig, Task
+from seq2seq.config import Task
 from seq2seq.configure import run_config
 from seq2seq.data.files import Lines
 from seq2seq.data.lines import Line, repair
@@ -18,7 +18,7 @@ from seq2seq.interop.huggingface import marian_settings, marian_weights
 from seq2seq.model.build import build_model
 from seq2seq.model.positions import Sinusoidal
 from seq2seq.model.transformer import EncoderDecoder
-from speed.ours import shape_overrides
+from speed.ours import shape_of, shape_overrides
 from speed.shapes import Shape
 
 TEST = "test_2016_flickr"
@@ -65,7 +65,7 @@ def export(checkpoint: Path, folder: Path, lines: list[str], shape: Shape | None
     if config.task is not Task.translation or not isinstance(model, EncoderDecoder):
         raise ConfigError(f"{checkpoint}: task={config.task.value}, but only task=translation is measured.")
     size = model.head.out_features
-    if shape is not None and (found := shape_of(config.model, size)) != shape:
+    if shape is not None and (found := shape_of(config, size)) != shape:
         raise ConfigError(f"{checkpoint}: the model is {found}, but the measured shape is {shape}.")
     if not isinstance(tokenizers.target, SentencePieceTokenizer) or not tokenizers.joint:
         raise ConfigError(f"{checkpoint}: only models with one unigram or BPE vocabulary are measured.")
@@ -89,19 +89,6 @@ def export(checkpoint: Path, folder: Path, lines: list[str], shape: Shape | None
         sources.append(pieces[0].ids)
     (folder / "sources.json").write_text(json.dumps(sources))
     return tokenizers
-
-
-def shape_of(model: ModelConfig, outputs: int) -> Shape:
-    """Size of a model with one feed-forward matrix each way."""
-    return Shape(
-        model.encoder_layers,
-        model.decoder_layers,
-        model.dim,
-        model.feed_forward_dim,
-        model.num_heads,
-        model.num_kv_heads or model.num_heads,
-        outputs,
-    )
 
 
 def text_lines(data: Path, count: int, *, side: str = "en") -> list[str]:
