@@ -220,6 +220,14 @@ class LengthNormalisation(str, Enum):
     none = "none"
 
 
+class LineSplit(str, Enum):
+    """Which lines of several sentences are translated in pieces; see data/joined.py."""
+
+    auto = "auto"  # those longer than lines of several sentences in the training text were; where it had few, all
+    sentences = "sentences"  # all, each sentence by itself
+    long = "long"  # those longer than data.max_length
+
+
 class Utility(str, Enum):
     """What minimum Bayes risk decoding measures an output by; see evaluation/least_risk.py."""
 
@@ -570,6 +578,8 @@ class DecodingConfig:
     length_penalty: float = number(1.0, at_least=0)
     """alpha of length_normalisation; larger favours longer output. Of `reward` it is nats a token, say 0.2."""
     length_normalisation: LengthNormalisation = LengthNormalisation.average
+    split: LineSplit = LineSplit.auto
+    """Which lines of several sentences are translated in pieces, cut where sentences end."""
     n_best: int = number(1, at_least=1)
     """Hypotheses returned for each input; at most beam_size."""
     patience: float = number(1.0, at_least=0)
@@ -782,7 +792,10 @@ class Config:
             names = ["target_language", "target_field", "max_length", "max_length_ratio"]
             yield from without_effect(self.data, "data.", names, where)
             yield from without_effect(
-                self.decoding, "decoding.", [*SOURCE_LENGTHS, "coverage_penalty", "mbr", "mbr_candidates"], where
+                self.decoding,
+                "decoding.",
+                [*SOURCE_LENGTHS, "coverage_penalty", "split", "mbr", "mbr_candidates"],
+                where,
             )
             if self.data.valid is not None:
                 yield from without_effect(self.data, "data.", ["valid_fraction"], "beside data.valid")

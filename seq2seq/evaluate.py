@@ -119,7 +119,7 @@ def run(settings: EvaluateConfig) -> dict[str, Any]:
     encoded = encode_text(text, config, checkpoint.tokenizers)
     corpus = Corpus([text], text, text, "files", documents=config.data.documents)
     prepared = Prepared(corpus, checkpoint.tokenizers, [], encoded, encoded, None)
-    scorer = Scorer(config, prepared, dtype=dtype)
+    scorer = Scorer(config, prepared, dtype=dtype, joined_length=checkpoint.metrics.get("joined_length", 0))
     references = [reference for _, reference in scorer.pairs("test") or ()]
     baseline = _baseline(settings.baseline, references) if settings.baseline else None
     scores = {"test": scorer.score(checkpoint.model, "test", with_ter=settings.ter)}

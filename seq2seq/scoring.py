@@ -143,9 +143,19 @@ class Scorer:
         prepared: its text.
         dtype: of the matrix products.
         ranks: share the work and get the same figures; None is this process alone.
+        joined_length: of the training text, see data/joined.py.
     """
 
-    def __init__(self, config: Config, prepared: Prepared, *, dtype: torch.dtype, ranks: Ranks | None = None) -> None:
+    def __init__(
+        self,
+        config: Config,
+        prepared: Prepared,
+        *,
+        dtype: torch.dtype,
+        ranks: Ranks | None = None,
+        joined_length: int = 0,
+    ) -> None:
+        self.joined_length = joined_length
         self.config, self.prepared, self.dtype, self.ranks = config, prepared, dtype, ranks or Ranks()
         self.outputs: dict[str, list[str]] = {}
         """What the model made of each split, by `final`."""
@@ -155,7 +165,8 @@ class Scorer:
         figures = self._loss(model, "valid", check).as_metrics()
         if self.config.task is Task.translation:
             pairs = self.prepared.valid_pairs[: self.config.training.valid_lines]
-            hypotheses = self._translate(model, [source for source, _ in pairs], GREEDY, check, "validating")
+            greedy = dataclasses.replace(GREEDY, split=self.config.decoding.split)
+            hypotheses = self._translate(model, [source for source, _ in pairs], greedy, check, "validating")
             figures |= _numbers(translation_scores(hypotheses, [reference for _, reference in pairs]))
         elif self.config.task is Task.language_modelling:
             self._show_sample(model)
@@ -212,7 +223,7 @@ class Scorer:
         return total_of(losses, characters=characters)
 
     def _translator(self, model: nn.Module) -> Translator:
-        return Translator(self.config, model, self.prepared.tokenizers)
+        return Translator(self.config, model, self.prepared.tokenizers, joined_length=self.joined_length)
 
     def _translate(
         self, model: nn.Module, sources: Sequence[str], decoding: DecodingConfig, check: Callable[[], None], what: str

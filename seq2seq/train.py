@@ -173,7 +173,7 @@ def assembled(config: Config, folder: RunFolder, ranks: Ranks | None = None) -> 
             f"({config.training.steps:,}): training.learning_rate is never reached; a tenth of the steps is usual"
         )
 
-    scorer = Scorer(config, prepared, dtype=dtype, ranks=ranks)
+    scorer = Scorer(config, prepared, dtype=dtype, ranks=ranks, joined_length=prepared.joined_length)
     save = partial(
         save_checkpoint,
         config=config,
@@ -225,6 +225,7 @@ def assembled(config: Config, folder: RunFolder, ranks: Ranks | None = None) -> 
     }
     if config.task is Task.translation:
         facts["length_ratio"] = prepared.length_ratio
+        facts["joined_length"] = prepared.joined_length
     return Assembly(config, folder, prepared, trainer, scorer, save, facts)
 
 

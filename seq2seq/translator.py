@@ -29,6 +29,7 @@ from seq2seq.config import (
     Documents,
     EngineKind,
     EnsembleRule,
+    LineSplit,
     Positions,
     Precision,
     Search,
@@ -143,7 +144,8 @@ def load(
     elif place.type == "cpu":
         for_few_rows(model)
     ratio = checkpoint.metrics.get("length_ratio")
-    return Translator(checkpoint.config, model, checkpoint.tokenizers, usual_length_ratio=ratio)
+    joined = checkpoint.metrics.get("joined_length", 0)
+    return Translator(checkpoint.config, model, checkpoint.tokenizers, usual_length_ratio=ratio, joined_length=joined)
 
 
 def _by_engine(
@@ -159,7 +161,8 @@ def _by_engine(
     from seq2seq.engines.ctranslate2 import load_engine
 
     other = load_engine(combination.folders[0], device=device, precision=precision, quantization=quantization)
-    return Translator(other.exported.config, None, other.exported.tokenizers, engine=other)
+    exported = other.exported
+    return Translator(exported.config, None, exported.tokenizers, joined_length=exported.joined_length, engine=other)
 
 
 class Translator:
@@ -174,6 +177,8 @@ class Translator:
         model: in evaluation mode, on its device.
         tokenizers: of both sides.
         usual_length_ratio: target tokens for each source token in the training text; None where that is not known.
+        joined_length: source tokens up to which the training text often had lines of several sentences, see
+            data/joined.py; 0 where it had few, or where that is not known.
         engine: translates in the place of `model`, which is then None; there is nothing but translating then.
 
     Attributes:
@@ -188,8 +193,10 @@ class Translator:
         tokenizers: Tokenizers,
         *,
         usual_length_ratio: float | None = None,
+        joined_length: int = 0,
         engine: Engine | None = None,
     ) -> None:
+        self.joined_length = joined_length
         self.usual_length_ratio = usual_length_ratio
         self.processes = False
         self.config, self.model, self.tokenizers, self._engine = config, model, tokenizers, engine
@@ -336,7 +343,11 @@ class Translator:
                 done=done or 0,
             )
         seed = DEFAULT_SEED if changes.get("seed") is None else changes["seed"]
+        packed = self._packed(settings)
         if prefixes is not None or alternatives is not None:
+            if settings.split is LineSplit.sentences:
+                raise DecodingError("split=sentences does not go with prefixes or alternatives; use split=long.")
+            packed = None  # a text that is given may be of several sentences, as its line
             self._check_engine("begin with a given text or show alternatives")
         if alternatives is not None:
             if retry:
@@ -379,15 +390,16 @@ class Translator:
         lines = feed.beside(lines) if feed else lines
         rows = settings.beam_size if settings.search is Search.beam else settings.num_candidates
         budget = settings.batch_tokens // rows
-        where: dict[str, Any] = {"budget": budget, "first_line": first_line, "done": done}
+        where: dict[str, Any] = {"budget": budget, "first_line": first_line, "done": done, "packed": packed}
         if self._engine is not None:
             if bounds is not None or retry or alignments is not None:
                 self._check_engine("measure signals, try again or align words")
             return self._answers(lines, solve, answer, **where)
         where["required"] = required
         inspector, first = self._inspector(bounds), first_line + (done or 0)
+        cut = partial(self._cut, packed=packed)
         if bounds is None and not retry:
-            found = self._answers(lines, solve, inspector.later(answer, self._cut, first=first), **where)
+            found = self._answers(lines, solve, inspector.later(answer, cut, first=first), **where)
         else:
             inspected = inspector.solver(find, settings, retry=retry)
             found = self._answers(lines, inspected, inspector.at_once(answer, first=first), **where)
@@ -397,7 +409,7 @@ class Translator:
             return found
         # Where the next line may be long in coming, no answer waits for another.
         together = 1 if done is None and not isinstance(lines, Sequence) else TOGETHER
-        return aligned(found, self.aligner(alignments), together=together)
+        return aligned(found, self.aligner(alignments), together=together, packed=packed)
 
     def alternatives(
         self, line: Line | str, prefix: Line | str = "", *, count: int = 5, **changes: Any
@@ -751,10 +763,12 @@ class Translator:
         first_line: int = 0,
         done: int | None = None,
         required: LineConstraints | None = None,
+        packed: int | None = None,
     ) -> Iterator[Answer]:
+        cut = partial(self._cut, packed=packed)
         return answers(
             lines,
-            cut=self._cut if required is None else partial(required.cut, by=self._cut),
+            cut=cut if required is None else partial(required.cut, by=cut),
             solve=solve,
             join=answer,
             budget=budget,
@@ -765,9 +779,15 @@ class Translator:
             done=done,
         )
 
-    def _cut(self, window: Sequence[Line], *, first: int) -> Cut:
-        cut = cut_words if self.config.task is Task.tagging else cut_text
-        return cut(window, self.tokenizers.source, max_length=self.config.data.max_length, first=first)
+    def _packed(self, settings: DecodingConfig) -> int | None:
+        """Tokens of several sentences that are translated together at most; None: as many as the model takes."""
+        return {LineSplit.auto: self.joined_length, LineSplit.sentences: 0, LineSplit.long: None}[settings.split]
+
+    def _cut(self, window: Sequence[Line], *, first: int, packed: int | None = None) -> Cut:
+        longest = self.config.data.max_length
+        if self.config.task is Task.tagging:
+            return cut_words(window, self.tokenizers.source, max_length=longest, first=first)
+        return cut_text(window, self.tokenizers.source, max_length=longest, first=first, packed=packed)
 
     def _inspector(self, bounds: Bounds | None) -> Inspector:
         bounds = bounds or Bounds()

@@ -23,6 +23,7 @@ SETTINGS = [
     "beam_size",
     "length_normalisation",
     "length_penalty",
+    "split",
     "min_length",
     "max_length_ratio",
     "min_length_ratio",

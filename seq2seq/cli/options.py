@@ -13,6 +13,7 @@ from seq2seq.config import (
     DecodingConfig,
     EngineKind,
     LengthNormalisation,
+    LineSplit,
     Precision,
     Quantization,
     Search,
@@ -159,6 +160,9 @@ SEARCH_HELP = {
     "length_penalty": "alpha of it; larger favours longer output",
     "n_best": "outputs of each line, best first, each on a line: NUMBER ||| TEXT ||| SCORE, with the number of the "
     "input line from 0; always N lines for each, the last repeated if the search finds fewer",
+    "split": "which lines of several sentences are translated in pieces, cut where sentences end; auto: those longer "
+    "than such lines of the training text, all where it had few; sentences: all, each sentence by itself; long: those "
+    "longer than the model takes (data.max_length). With --prefix or --alternatives long",
     "patience": "a line is done when this times beam-size hypotheses have ended; 0: when no other can win",
     "min_length": "fewest tokens of an output",
     "max_length_ratio": "most tokens of an output: this times the tokens of the source, plus 10",
@@ -197,6 +201,7 @@ CHOICES = {
     "search": [choice.value for choice in Search],
     "length_normalisation": [choice.value for choice in LengthNormalisation],
     "mbr": [choice.value for choice in Utility],
+    "split": [choice.value for choice in LineSplit],
 }
 
 

@@ -22,7 +22,8 @@ Translate text, one line out for each line in, in order, as it goes.
   seq2seq-translate --ckpt runs/multi30k/best < input.txt > output.txt
 
 Lines end at newline bytes only. Nothing in a line is an error: invalid UTF-8, control characters and line separators
-are replaced, blank lines stay blank, over-long lines are translated in pieces; what was odd is counted on stderr."""
+are replaced, blank lines stay blank, over-long lines and those of several sentences are translated in pieces (see
+--split); what was odd is counted on stderr."""
 
 SETTINGS = [
     "search",
@@ -34,6 +35,7 @@ SETTINGS = [
     "coverage_penalty",
     "num_beam_groups",
     "diversity_penalty",
+    "split",
     "min_length",
     "max_length_ratio",
     "min_length_ratio",

@@ -13,6 +13,7 @@ import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import Protocol
 
 from seq2seq.data.sentences import blocks, characters, clauses, sentences, words
@@ -27,6 +28,7 @@ class Note(Enum):
     control = "control characters replaced by spaces"
     separator = "line separators inside the line replaced by spaces"
     blank = "empty or blank, answered with an empty line"
+    sentences = "several sentences, translated one by one or a few at a time"
     split = "longer than the model takes, worked on in pieces"
     cut = "one word or character longer than the model takes, only its beginning read"
     no_newline = "last line without a newline"
@@ -179,7 +181,9 @@ def windows(
         yield window
 
 
-def split_long(text: str, *, limit: int, count: Callable[[list[str]], Sequence[int]]) -> list[str]:
+def split_long(
+    text: str, *, limit: int, count: Callable[[list[str]], Sequence[int]], packed: int | None = None
+) -> list[str]:
     """`text` as pieces of at most `limit` tokens, as few as a left-to-right reading gives.
 
     Cuts are made between sentences (see sentences.py); inside a sentence that is too long, between clauses, else at
@@ -190,6 +194,7 @@ def split_long(text: str, *, limit: int, count: Callable[[list[str]], Sequence[i
         text: a line of any length.
         limit: tokens of a piece at most; at least 1.
         count: the number of tokens of each of some texts.
+        packed: tokens of a piece of several sentences at most; None: `limit`.
 
     Returns:
         The pieces, none blank. A single character of more than `limit` tokens is a piece of its own, still too long.
@@ -197,9 +202,12 @@ def split_long(text: str, *, limit: int, count: Callable[[list[str]], Sequence[i
     # A token seldom has this many characters, so a text longer than that is split before it is tokenised.
     most_characters = 16 * limit
     text = text.strip()
-    if len(text) <= most_characters and (not text or count([text])[0] <= limit):
-        return [text] if text else []
-    return _split(text, _LEVELS, limit=limit, most_characters=most_characters, count=count)
+    packed = limit if packed is None else min(packed, limit)
+    if len(text) <= most_characters:
+        length = count([text])[0] if text else 0
+        if length <= packed or (length <= limit and len(sentences(text)) == 1):
+            return [text] if text else []
+    return _split(text, _LEVELS, limit=limit, packed=packed, most_characters=most_characters, count=count)
 
 
 _LEVELS = (sentences, clauses, words, blocks, characters)
@@ -210,46 +218,48 @@ def _split(
     levels: Sequence[Callable[[str], list[str]]],
     *,
     limit: int,
+    packed: int,
     most_characters: int,
     count: Callable[[list[str]], Sequence[int]],
 ) -> list[str]:
     """Pack the parts of `text` at the first level that cuts it; parts too long for a piece are split a level deeper."""
+    deeper = partial(_split, levels=levels[1:], limit=limit, packed=limit, most_characters=most_characters, count=count)
     parts = levels[0](text)
     if len(parts) == 1 and len(levels) > 1:
-        return _split(text, levels[1:], limit=limit, most_characters=most_characters, count=count)
+        return deeper(text)
     short = [part for part in parts if len(part) <= most_characters]
     lengths = iter(count([part.strip() for part in short]))
     pieces: list[str] = []
-    packed: list[str] = []
+    together: list[str] = []
     total = 0
 
     def flush() -> None:
         nonlocal total
-        if piece := "".join(packed).strip():
-            pieces.extend(_verified(piece, packed, limit=limit, count=count))
-        packed.clear()
+        if piece := "".join(together).strip():
+            pieces.extend(_verified(piece, together, limit=packed, count=count))
+        together.clear()
         total = 0
 
     for part in parts:
         length = next(lengths) if len(part) <= most_characters else limit + 1
         if length > limit and len(levels) > 1:
             flush()
-            pieces.extend(_split(part, levels[1:], limit=limit, most_characters=most_characters, count=count))
+            pieces.extend(deeper(part))
             continue
-        if total + length > limit:
+        if total + length > packed:
             flush()
-        packed.append(part)
+        together.append(part)
         total += length
     flush()
     return pieces
 
 
-def _verified(piece: str, packed: list[str], *, limit: int, count: Callable[[list[str]], Sequence[int]]) -> list[str]:
+def _verified(piece: str, parts: list[str], *, limit: int, count: Callable[[list[str]], Sequence[int]]) -> list[str]:
     """[piece], or its halves where it has more tokens than its parts have by themselves: counts need not add up."""
-    if len(packed) == 1 or count([piece])[0] <= limit:
+    if len(parts) == 1 or count([piece])[0] <= limit:
         return [piece]
-    middle = len(packed) // 2
-    halves = (packed[:middle], packed[middle:])
+    middle = len(parts) // 2
+    halves = (parts[:middle], parts[middle:])
     return [
         verified
         for half in halves

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from seq2seq.data.lines import Line, Note, split_long
 from seq2seq.data.phrases import Constraint
+from seq2seq.data.sentences import sentences
 from seq2seq.data.tokenizer import EOS, UNK, Tokenizer
 
 
@@ -31,7 +32,9 @@ Cut = list[tuple[list[Piece], tuple[Note, ...]]]
 """For each line its pieces, none for a blank one, and its notes."""
 
 
-def cut_text(window: Sequence[Line], tokenizer: Tokenizer, *, max_length: int, first: int = 0) -> Cut:
+def cut_text(
+    window: Sequence[Line], tokenizer: Tokenizer, *, max_length: int, first: int = 0, packed: int | None = None
+) -> Cut:
     """Lines as pieces of at most max_length tokens.
 
     Args:
@@ -39,6 +42,7 @@ def cut_text(window: Sequence[Line], tokenizer: Tokenizer, *, max_length: int, f
         tokenizer: of the source.
         max_length: tokens of a piece at most, the end token included; at least 2.
         first: number of the first line.
+        packed: tokens of a piece of several sentences at most, its end token left out; None: as many as of any piece.
     """
     limit = max_length - 1
     # A token seldom has this many characters; see split_long, which never tokenises longer text at once.
@@ -48,8 +52,14 @@ def cut_text(window: Sequence[Line], tokenizer: Tokenizer, *, max_length: int, f
     for index, line in enumerate(window):
         notes, ids = line.notes, ids_of.get(index)
         parts = [] if Note.blank in notes else [ids or []]
-        if Note.blank not in notes and (ids is None or len(ids) > limit):
-            parts = [ids for _, ids in _split(line.text, tokenizer, limit=limit)]
+        if Note.blank in notes:
+            pass
+        elif ids is not None and len(ids) <= limit:
+            if packed is not None and len(ids) > packed and len(sentences(line.text.strip())) > 1:
+                parts = [ids for _, ids in _split(line.text, tokenizer, limit=limit, packed=packed)]
+                notes = (*notes, Note.sentences)
+        else:
+            parts = [ids for _, ids in _split(line.text, tokenizer, limit=limit, packed=packed)]
             notes = (*notes, Note.split)
             if any(len(part) > limit for part in parts):
                 notes = (*notes, Note.cut)
@@ -62,13 +72,16 @@ def cut_text(window: Sequence[Line], tokenizer: Tokenizer, *, max_length: int, f
     return cut
 
 
-def text_parts(text: str, tokenizer: Tokenizer, *, max_length: int) -> list[str]:
+def text_parts(text: str, tokenizer: Tokenizer, *, max_length: int, packed: int | None = None) -> list[str]:
     """The texts of the pieces that `cut_text` makes of a line."""
-    return [part for part, ids in _split(text, tokenizer, limit=max_length - 1) if ids]
+    return [part for part, ids in _split(text, tokenizer, limit=max_length - 1, packed=packed) if ids]
 
 
-def _split(text: str, tokenizer: Tokenizer, *, limit: int) -> list[tuple[str, list[int]]]:
-    texts = split_long(text, limit=limit, count=lambda texts: [len(ids) for ids in tokenizer.encode_batch(texts)])
+def _split(text: str, tokenizer: Tokenizer, *, limit: int, packed: int | None) -> list[tuple[str, list[int]]]:
+    def count(texts: list[str]) -> list[int]:
+        return [len(ids) for ids in tokenizer.encode_batch(texts)]
+
+    texts = split_long(text, limit=limit, count=count, packed=packed)
     return list(zip(texts, tokenizer.encode_batch(texts), strict=True))
 
 

@@ -10,6 +10,7 @@ from seq2seq.data.cache import cache_folder
 from seq2seq.data.corpus import Corpus, open_corpus
 from seq2seq.data.files import Pair, TextSource
 from seq2seq.data.filters import DropCounts, Filter
+from seq2seq.data.joined import joined_length
 from seq2seq.data.token_cache import TokenDataset, TokenStream, token_dataset, token_stream
 from seq2seq.data.tokenizer import Tokenizers
 from seq2seq.data.tokenizer_training import train_tokenizers
@@ -61,6 +62,13 @@ class Prepared:
             )
         )
         return round(targets / sources, 6) if sources > 0 else None
+
+    @cached_property
+    def joined_length(self) -> int:
+        """Source tokens up to which the training text often has lines of several sentences, see data/joined.py."""
+        if isinstance(self.train, TokenStream):
+            return 0
+        return joined_length(self.train, self.tokenizers.source)
 
     @cached_property
     def valid_pairs(self) -> list[Pair]:

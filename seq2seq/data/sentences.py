@@ -45,8 +45,20 @@ _LOOK_BACK = 24
 
 
 def sentences(text: str) -> list[str]:
-    """A text cut behind its sentences; joined, the parts are the text."""
-    return _cut_at(text, [match.end() for match in _SENTENCE_END.finditer(text) if _ends_sentence(text, match)])
+    """A text cut behind its sentences; joined, the parts are the text.
+
+    Each has a letter or a digit, if the text has one: marks alone belong to what is before them, or else behind.
+    """
+    ends = [match.end() for match in _SENTENCE_END.finditer(text) if _ends_sentence(text, match)]
+    saying = [_says_something(part) for part in _cut_at(text, ends)]
+    kept: list[int] = []
+    said = False
+    for place, end in enumerate(ends[: len(saying) - 1]):
+        said = said or saying[place]
+        if said and saying[place + 1]:
+            kept.append(end)
+            said = False
+    return _cut_at(text, kept)
 
 
 def clauses(text: str) -> list[str]:
@@ -67,6 +79,10 @@ def blocks(text: str, *, length: int = 16) -> list[str]:
 def characters(text: str) -> list[str]:
     """The characters of a text."""
     return list(text)
+
+
+def _says_something(text: str) -> bool:
+    return any(character.isalnum() for character in text)
 
 
 def _cut_at(text: str, ends: list[int]) -> list[str]:

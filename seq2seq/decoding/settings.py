@@ -28,7 +28,7 @@ NEEDS: dict[str, tuple[Search, ...]] = {
 
 OF_TASK: dict[Task, frozenset[str]] = {
     Task.translation: frozenset(
-        {*SOURCE_LENGTHS, "coverage_penalty", "batch_tokens", "n_best", "mbr", "mbr_candidates"}
+        {*SOURCE_LENGTHS, "coverage_penalty", "batch_tokens", "n_best", "split", "mbr", "mbr_candidates"}
     ),
     Task.language_modelling: frozenset({"max_new_tokens"}),
 }

@@ -31,7 +31,7 @@ from seq2seq.errors import ConfigError, DecodingError
 HONOURED = {
     *("search", "beam_size", "length_penalty", "length_normalisation", "n_best", "patience", "min_length"),
     *("max_length_ratio", "max_new_tokens", "temperature", "top_k", "top_p", "batch_tokens"),
-    *("min_length_ratio", "max_length", "no_repeat_ngram_size", "suppress_tokens"),
+    *("min_length_ratio", "max_length", "no_repeat_ngram_size", "suppress_tokens", "split"),
     *("mbr", "mbr_candidates"),  # which choose between the hypotheses that an engine returns
 }
 """Settings of DecodingConfig that have an equivalent there, or no effect on translations."""

@@ -53,12 +53,14 @@ class Exported:
         config: of the run that trained it.
         tokenizers: of both sides.
         export: how it was written.
+        joined_length: as the checkpoint has it, see data/joined.py.
     """
 
     folder: Path
     config: Config
     tokenizers: Tokenizers
     export: Export
+    joined_length: int
 
 
 def package() -> Any:
@@ -139,13 +141,16 @@ def load_exported(folder: str | Path) -> Exported:
         if stored.pop("format") != EXPORT_FORMAT or stored.pop("engine") != MODEL:
             raise CheckpointError(f"{folder}: exported by another version; export the checkpoint again.")
         export = Export(**{**stored, "quantization": Quantization(stored["quantization"])})
+        joined_length = json.loads((folder / "metrics.json").read_text(encoding="utf-8")).get("joined_length", 0)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise CheckpointError(f"{folder}: export.json cannot be read ({error}); export again.") from error
+        raise CheckpointError(
+            f"{folder}: export.json or metrics.json cannot be read ({error}); export anew."
+        ) from error
     try:
         tokenizers = Tokenizers.load(folder)
     except Seq2SeqError as error:
         raise CheckpointError(str(error)) from error
-    return Exported(folder, load_config(folder), tokenizers, export)
+    return Exported(folder, load_config(folder), tokenizers, export, joined_length)
 
 
 def _cached(folder: Path) -> Path:

@@ -262,19 +262,22 @@ def pharaoh(links: Iterable[Link]) -> str:
     return " ".join(f"{source}-{target}" for source, target in links)
 
 
-def aligned(answers: Iterable[Answer], aligner: Aligner, *, together: int) -> Iterator[Answer]:
+def aligned(
+    answers: Iterable[Answer], aligner: Aligner, *, together: int, packed: int | None = None
+) -> Iterator[Answer]:
     """The answers, with the links of all their candidates.
 
     Args:
         answers: translations.
         aligner: of the model that made them.
         together: answers that are worked on at once.
+        packed: how lines were cut, see data/pieces.py.
     """
     for group in _groups(answers, together):
         pairs, owners = [], []
         for place, answer in enumerate(group):
             for rank, candidate in enumerate(answer.candidates):
-                of_parts = _parts(answer.source, candidate, aligner)
+                of_parts = _parts(answer.source, candidate, aligner, packed)
                 pairs += of_parts
                 owners += [(place, rank)] * len(of_parts)
         links: dict[tuple[int, int], list[Link]] = {}
@@ -290,12 +293,12 @@ def aligned(answers: Iterable[Answer], aligner: Aligner, *, together: int) -> It
             )
 
 
-def _parts(source: str, candidate: Candidate, aligner: Aligner) -> list[TextPair]:
+def _parts(source: str, candidate: Candidate, aligner: Aligner, packed: int | None) -> list[TextPair]:
     """A line and its translation; where it was split, each part with its translation."""
     whole = [TextPair(source, candidate.text)]
     if not candidate.parts:
         return whole
-    sources = text_parts(source, aligner.tokenizers.source, max_length=aligner.max_length)
+    sources = text_parts(source, aligner.tokenizers.source, max_length=aligner.max_length, packed=packed)
     try:
         source_starts, target_starts = places(source, sources), places(candidate.text, candidate.parts)
         rows = list(zip(sources, source_starts, candidate.parts, target_starts, strict=True))

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq.data.lines import Line, Note, one_line, read_lines, repair, split_long, windows
+from seq2seq.data.sentences import sentences
 
 SEPARATORS = "\n\x0b\x0c\r\x1c\x1d\x1e\x85\u2028\u2029"
 
@@ -152,6 +153,23 @@ def test_pieces_fit_and_hold_all_of_the_text(text: str, limit: int, count: Calla
     assert "".join("".join(pieces).split()) == "".join(text.split())
 
 
+@given(
+    st.text(st.sampled_from("aB .!?,\u3002語"), max_size=200), st.integers(4, 40), st.integers(0, 50),
+    st.sampled_from(COUNTS),
+)  # fmt: skip
+def test_sentences_are_packed_as_far_as_is_said(
+    text: str, limit: int, packed: int, count: Callable[[list[str]], list[int]]
+) -> None:
+    pieces = split_long(text, limit=limit, count=count, packed=packed)
+    assert all(length <= limit for length in count(pieces))
+    assert "".join("".join(pieces).split()) == "".join(text.split())
+    whole = [sentence.strip() for sentence in sentences(text.strip())]
+    for piece, length in zip(pieces, count(pieces), strict=True):
+        assert length <= packed or len(sentences(piece)) == 1 or any(piece in sentence for sentence in whole)
+    if packed == 0:  # a sentence that fits is a piece
+        assert [one for one in whole if one and count([one])[0] <= limit] == [one for one in pieces if one in whole]
+
+
 def test_cuts_at_sentences_before_clauses_before_words_before_letters() -> None:
     def split(text: str, limit: int) -> list[str]:
         return split_long(text, limit=limit, count=characters)
@@ -169,7 +187,7 @@ def test_a_character_too_long_for_the_model_is_a_piece_of_its_own() -> None:
     assert split_long("a\U0001f600b", limit=3, count=utf8) == ["a", "\U0001f600", "b"]
 
 
-@pytest.mark.parametrize("pattern", ["x", "x ", "Is it so? ", "a, ", "\u0301", "東", "."])
+@pytest.mark.parametrize("pattern", ["x", "x ", "Is it so? ", "a, ", "\u0301", "東", ".", ". ", "a? "])
 def test_splitting_is_linear(pattern: str) -> None:
     counted = 0
 

@@ -29,6 +29,8 @@ TEXT = st.text(st.sampled_from('aBI3 .!?,;—"”」。、とA語\u0301\u0964'),
         "彼は「行く。」と言った。|「来た。」|彼女は帰った。",
         "نص أول؟| نص ثان.| ثالث",
         "यह है।| वह है।",
+        "Wait . . .| What ? ! ! !",
+        "… ! No .",
         "first line.| Second! third? fourth.| Fifth",
     ],
 )
