@@ -12,8 +12,8 @@ PACKAGE = Path(__file__).resolve().parents[1] / "seq2seq"
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 LEVELS = [
-    {"errors", "files", "memory", "ranges", "workers"},
-    {"config", "plain"},
+    {"errors", "files", "memory", "ranges"},
+    {"config", "plain", "workers"},
     {"configure", "device", "model", "data", "signals"},
     {"checkpoint", "answering"},
     {"line_constraints"},

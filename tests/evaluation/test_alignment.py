@@ -98,7 +98,7 @@ def test_searches_of_other_threads_go_on_meanwhile(model, monkeypatch):
         return [(answer.text, answer.candidates[0].alignment) for answer in found]
 
     alone = links()
-    monkeypatch.setattr(translator, "worker_count", lambda device: 3)
+    monkeypatch.setattr(translator, "worker_count", lambda device, processes: 3)
     assert links() == alone
 
 
