@@ -106,16 +106,16 @@ def begin(
     done = 0
     if arguments.resume:
         left = [output.lines_left() // each for output, each in outputs]
-        if any(left):
-            assert path is not None and record is not None
+        assert path is not None and record is not None
+        if any(left) or (main.found and path.exists()):  # begun, if with no line finished yet
             _compare(path, record)
         done = min(left)
+    if path is not None and not done:
+        path.unlink(missing_ok=True)  # before the lines that it is about: it must never be of others
     for output, each in outputs:
         output.go_on(done * each)
     if path is not None:
-        if record is None:
-            path.unlink(missing_ok=True)
-        elif not done:
+        if record is not None and not done:
             write_json(path, record)
         main.record = path
     return done

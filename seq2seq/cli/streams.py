@@ -143,6 +143,7 @@ class Output:
     Attributes:
         lines: written so far.
         record: a file that goes when this one gets its name.
+        found: FILE.partial was there before.
 
     Raises:
         DataError: the file cannot be written.
@@ -155,6 +156,7 @@ class Output:
         self._next_flush = 0.0
         direct = name == "-" or (os.path.exists(name) and not os.path.isfile(name))
         self._temporary = None if direct else Path(f"{name}.partial")
+        self.found = self._temporary is not None and self._temporary.exists()
         try:
             parent = os.path.dirname(name)
             if parent and not os.path.isdir(parent):
@@ -277,7 +279,7 @@ class Output:
             self._finish()
         elif self.name != "-":  # what is written stays, as a whole gzip file where it is one
             with contextlib.suppress(OSError):
-                if self._temporary and not self._begun and not self._temporary.stat().st_size:
+                if self._temporary and not (self._begun or self.found or self._temporary.stat().st_size):
                     self._temporary.unlink()
             with contextlib.suppress(OSError):
                 self._file.close()

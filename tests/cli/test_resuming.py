@@ -219,6 +219,33 @@ def test_what_changed_is_named(tiny_checkpoint: Make, tmp_path: Path, capfd: pyt
     assert output.read_text() == capfd.readouterr().out
 
 
+def test_what_changed_is_named_before_the_first_line_too(
+    tiny_checkpoint: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint, source, output = tiny_checkpoint(), text(tmp_path), tmp_path / "out.txt"
+    report = ["--report", str(tmp_path / "report.jsonl")]
+    words = stopped(checkpoint, source, output, "--beam-size", "2", *report, lines=0)
+    partial = Path(f"{output}.partial")
+    assert partial.read_bytes() == b""
+    for changed, message in [
+        ([*words, "--length-penalty", "2"], "--length-penalty is not what it was when this was begun (not given and 2"),
+        ([word for word in words if word not in report], "--report is not what it was when this was begun (given and"),
+    ]:
+        capfd.readouterr()
+        assert main([*changed, "--resume"]) == 2
+        error = capfd.readouterr().err
+        assert error.count("\n") == 1 and message in error, error
+    assert main([*words, "--resume", "--quiet"]) == 0
+    assert len(output.read_text().splitlines()) == 90 and not list(tmp_path.glob("*.partial*"))
+    # without --resume, or without FILE.partial, anything goes
+    stopped(checkpoint, source, output, "--beam-size", "2", lines=0)
+    stopped_again([*words, "--min-length", "1"])
+    assert main([*words, "--min-length", "1", "--resume", "--quiet"]) == 0
+    stopped(checkpoint, source, output, "--beam-size", "2", lines=0)
+    partial.unlink()
+    assert main([*words, "--resume", "--quiet"]) == 0
+
+
 def test_batches_count_where_the_output_has_numbers(
     tiny_checkpoint: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
