@@ -125,7 +125,10 @@ class Inspector:
             tried.append((step.changes, again))
             if not again.judgement.mendable:
                 break
-        best = min((one for _, one in tried), key=lambda one: one.judgement.badness)
+        # What was found before is no better now, though the scores of another search, or rounding, may say so.
+        outputs = [(one.hypotheses[0].tokens, one.hypotheses[0].finished) for _, one in tried]
+        different = [one for place, (_, one) in enumerate(tried) if outputs[place] not in outputs[:place]]
+        best = min(different, key=lambda one: one.judgement.badness)
         attempts = tuple(
             Attempt(
                 part=piece.part,
@@ -138,8 +141,7 @@ class Inspector:
             )
             for changes, one in tried
         )
-        rivals = [one for _, one in tried[1:] if one.hypotheses[0].tokens != first.hypotheses[0].tokens]
-        lead = math.inf
+        rivals, lead = different[1:], math.inf
         if rivals and not first.judgement.is_exact:
             lead = abs(first.judgement.badness - min(one.judgement.badness for one in rivals))
         return dataclasses.replace(best, attempts=attempts), lead

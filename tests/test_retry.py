@@ -1,3 +1,4 @@
+import itertools
 import json
 import random
 from collections.abc import Callable, Sequence
@@ -80,6 +81,29 @@ def test_the_least_bad_is_kept_and_of_equals_the_first(translator: Translator, m
     assert [attempt.kept for attempt in same.report.attempts] == [True, False, False]
     assert [attempt.kept for attempt in better.report.attempts] == [False, False, True]
     assert better.report.flags and better.report.retried and not better.report.mended
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_an_output_that_was_found_before_is_not_kept_anew(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    """Another search may give the same tokens a slightly better score; so may rounding."""
+    searches = itertools.count()
+
+    def found(piece: Piece, settings: DecodingConfig) -> Hypothesis:
+        number = next(searches)
+        if number < first:
+            return Hypothesis(LOOP.tokens, -0.1, -160.0, False)
+        tokens = tuple(range(4, 4 + len(piece.ids)))
+        return Hypothesis(tokens, -0.1 + 1e-7 * number, -8.0 * len(tokens) * (1 - 1e-7 * number), True)
+
+    made_up(translator, monkeypatch, found)
+    bounds = Bounds(min_coverage=0, min_confidence=0.5, max_unreadable=1)
+    (answer,) = translator.translate_stream(["the dog"], bounds=bounds, retry=True)
+    attempts = answer.report.attempts
+    assert attempts[first].badness > attempts[2].badness > 0 and attempts[first].text == attempts[2].text
+    assert [attempt.kept for attempt in attempts] == [place == first for place in range(3)]
+    assert answer.candidates[0].log_prob == attempts[first].signals.log_prob
 
 
 def test_what_no_search_can_mend_is_not_made_again(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 from seq2seq.config import DecodingConfig, Search, Task, Utility
 from seq2seq.decoding.settings import decoding_settings
+from seq2seq.errors import DecodingError
 
 BEAM_SIZE, NO_REPEAT_NGRAM_SIZE, REPETITION_PENALTY = 10, 3, 1.2
 
@@ -35,12 +36,15 @@ def fallbacks(settings: DecodingConfig, *, shortest: float) -> list[Fallback]:
         shortest: tokens for each source token below which an output would be flagged.
 
     Raises:
-        DecodingError: the settings leave no room for a wider beam.
+        DecodingError: the settings leave no room for a wider beam, or minimum Bayes risk decides: its scores are
+            utilities, which say nothing beside those of other searches.
     """
+    if settings.mbr is not Utility.none:
+        mbr = settings.mbr.value
+        raise DecodingError(f"retry does not go with mbr={mbr}, whose scores are utilities; leave one of them out.")
     groups = settings.num_beam_groups
     wider: dict[str, Any] = {
         "search": Search.beam,
-        "mbr": Utility.none,
         "beam_size": -(-max(BEAM_SIZE, settings.beam_size) // groups) * groups,
         "no_repeat_ngram_size": min(settings.no_repeat_ngram_size or NO_REPEAT_NGRAM_SIZE, NO_REPEAT_NGRAM_SIZE),
     }
