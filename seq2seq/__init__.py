@@ -14,12 +14,12 @@ __version__ = "0.1.0"
 __all__ = ["__version__", "load"]
 
 if TYPE_CHECKING:
-    from seq2seq.translator import load
+    from seq2seq.loading import load
 
 
 def __getattr__(name: str) -> Any:  # importing seq2seq must not cost importing torch
     if name == "load":
-        from seq2seq.translator import load
+        from seq2seq.loading import load
 
         return load
     raise AttributeError(f"module 'seq2seq' has no attribute {name!r}")

@@ -93,13 +93,13 @@ def test_there_are_close_decisions_and_others(
     translator: Translator, monkeypatch: pytest.MonkeyPatch, search: str
 ) -> None:
     """Else the law above would hold because every line is searched for by itself, or because nothing is close."""
-    sizes, real = [], translator._search
+    sizes, real = [], translator.searcher.search
 
     def counted(pieces: Any, *given: Any, **more: Any) -> Any:
         sizes.append(len(pieces))
         return real(pieces, *given, **more)
 
-    monkeypatch.setattr(translator, "_search", counted)
+    monkeypatch.setattr(translator.searcher, "search", counted)
     lines = ["".join(random.Random(seed).choices("abc .", k=8)) + "c" for seed in range(40)]
     texts(translator, lines, **SEARCHES[search])
     assert sizes[0] == 40 and 0 < len(sizes) - 1 < 40

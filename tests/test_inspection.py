@@ -104,7 +104,7 @@ def test_pieces_of_bytes_are_counted(tiny_checkpoint: Make, tiny_tokenizers: dic
 
 
 def test_flags_of_parts_are_flags_of_the_line(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = translator._search
+    real = translator.searcher.search
 
     def search(pieces: Sequence[Piece], *arguments: Any, **more: Any) -> Any:
         found, margins = real(pieces, *arguments, **more)
@@ -113,7 +113,7 @@ def test_flags_of_parts_are_flags_of_the_line(translator: Translator, monkeypatc
             hypotheses[0] = Hypothesis((5,) * 30, -1.0, -30.0, False) if piece.part == 1 else good
         return found, margins
 
-    monkeypatch.setattr(translator, "_search", search)
+    monkeypatch.setattr(translator.searcher, "search", search)
     bounds = Bounds(min_coverage=0, min_confidence=0, min_relative_length=0, max_copied=1, max_unreadable=1)
     (answer,) = translator.translate_stream(["abcdefghijklmnopqrstuvwxyzzyxwvutsrqponmlkjihgfedcba"], bounds=bounds)
     assert answer.report.flagged_parts == (1,)
@@ -125,14 +125,14 @@ def test_decisions_close_to_a_bound_are_made_alone(translator: Translator, monke
     lines = ["the dog", "a man is", "here and"]
     coverage = [answer.report.signals.coverage for answer in translator.translate_stream(lines)]  # type: ignore[union-attr]
     assert coverage[1] is not None
-    real, sizes = translator._search, []
+    real, sizes = translator.searcher.search, []
 
     def search(pieces: Sequence[Piece], *arguments: Any, **more: Any) -> Any:
         sizes.append(len(pieces))
         found, margins = real(pieces, *arguments, **more)
         return found, [1.0] * len(margins)
 
-    monkeypatch.setattr(translator, "_search", search)
+    monkeypatch.setattr(translator.searcher, "search", search)
     list(translator.translate_stream(lines, bounds=Bounds(min_coverage=coverage[1] + 2e-5, min_confidence=0)))
     assert sizes == [3, 1]
 

@@ -39,7 +39,7 @@ def made_up(
         sizes.append(len(pieces))
         return [[found(piece, settings)] for piece in pieces], [1.0] * len(pieces)
 
-    monkeypatch.setattr(translator, "_search", search)
+    monkeypatch.setattr(translator.searcher, "search", search)
     return sizes
 
 

@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seq2seq
-from seq2seq import translator as translator_module
+from seq2seq import loading, trained, writing
 from seq2seq.answering import TOLERANCE
 from seq2seq.config import Positions, Search, TiedEmbeddings
 from seq2seq.data.lines import Line, Note
 from seq2seq.data.pieces import Piece, cut_text, length_sorted
 from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from seq2seq.errors import CheckpointError, ConfigError, DecodingError
+from seq2seq.labelling import label_scores
 from seq2seq.translator import Translator
 
 Make = Callable[..., Path]
@@ -76,7 +77,7 @@ def test_int8_stays_near_float32(tiny_checkpoint: Make, odd_lines: list[str]) ->
 
 
 def test_int8_is_for_cpus(tiny_checkpoint: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(translator_module, "resolve_device", lambda name: torch.device("cuda"))
+    monkeypatch.setattr(loading, "resolve_device", lambda name: torch.device("cuda"))
     with pytest.raises(ConfigError, match="precision=int8 is for CPUs; with device=cuda use precision=float16"):
         seq2seq.load(tiny_checkpoint(), precision="int8")
 
@@ -118,20 +119,23 @@ def test_workers_side_by_side_change_nothing(
 ) -> None:
     lines = odd_lines * 3
     expected = list(translator.translate_stream(lines, search=search, batch_tokens=100))
-    monkeypatch.setattr(translator_module, "worker_count", lambda device, processes: 3)
+    monkeypatch.setattr(trained, "worker_count", lambda device, processes: 3)
     monkeypatch.setattr(translator, "processes", processes)
-    assert list(translator.translate_stream(lines, search=search, batch_tokens=100)) == expected
+    found = list(translator.translate_stream(lines, search=search, batch_tokens=100))
+    assert [(answer.text, answer.notes) for answer in found] == [(answer.text, answer.notes) for answer in expected]
+    for one, other in zip(found, expected, strict=True):  # their batches are others, so scores are rounded otherwise
+        assert one.candidates[0].score == pytest.approx(other.candidates[0].score, rel=1e-5)
 
 
 def test_close_decisions_are_made_alone(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:
-    real, sizes = translator._search, []
+    real, sizes = translator.searcher.search, []
 
     def search(pieces: Any, *arguments: Any, **settings: Any) -> Any:
         sizes.append(len(pieces))
         hypotheses, margins = real(pieces, *arguments, **settings)
         return hypotheses, [TOLERANCE / 2, *margins[1:]]
 
-    monkeypatch.setattr(translator, "_search", search)
+    monkeypatch.setattr(translator.searcher, "search", search)
     translator.translate(["the dog", "the cat", "the cow"])
     assert sizes[:2] == [3, 1]
 
@@ -216,7 +220,7 @@ def test_special_tokens_are_never_written(tiny_checkpoint: Make, odd_lines: list
     with torch.no_grad():
         model.model.head.weight[[PAD, BOS, UNK]] *= 100
     for search in ("greedy", "beam", "sample"):
-        found, _ = model._search(pieces_of(model, odd_lines), model.settings(search=search), seed=1)
+        found, _ = model.searcher.search(pieces_of(model, odd_lines), model.settings(search=search), seed=1)
         assert not {PAD, BOS, UNK} & {token for hypotheses in found for token in hypotheses[0].tokens}
 
 
@@ -356,7 +360,7 @@ def test_the_label_of_a_split_line_is_judged_by_all_pieces(tiny_checkpoint: Make
     model = seq2seq.load(tiny_checkpoint("classification"), device="cpu")
     parts = ["A dog is here.", "Cats are not here.", "Bees fly here"]
     (answer,) = model.predict_stream([" ".join(parts)])
-    total = sum(model._label([piece])[0][0] for piece in pieces_of(model, parts))
+    total = sum(label_scores(model, [piece])[0][0] for piece in pieces_of(model, parts))
     assert answer.text == model.tokenizers.target.decode([int(total.argmax())])
     assert answer.candidates[0].score <= 0
 
@@ -421,14 +425,14 @@ def test_text_of_every_tokenizer_is_that_of_its_tokens(
     for kind, tokenizer in tiny_tokenizers.items():
         model = seq2seq.load(tiny_checkpoint("language_modelling", tokenizer=kind), device="cpu")
         prompt = "the quick brown"
-        tokens, real = tokenizer.encode(prompt), translator_module.generate
+        tokens, real = tokenizer.encode(prompt), writing.generate
 
         def generate(*arguments: Any, tokens: list[int] = tokens, real: Any = real, **settings: Any) -> Iterator[int]:
             for token in real(*arguments, **settings):
                 tokens.append(token)
                 yield token
 
-        monkeypatch.setattr(translator_module, "generate", generate)
+        monkeypatch.setattr(writing, "generate", generate)
         text = whole(model, prompt, search="sample", temperature=9.0, max_new_tokens=100)
         monkeypatch.undo()
         assert prompt + text == tokenizer.decode(tokens)

@@ -55,8 +55,8 @@ def test_scores_are_those_of_the_whole_output(translator: Translator, kind: str)
     lines, texts = ["a man is here.", "the dog", "x"], ["the quick brown ", "over a", "東 dog and the"]
     pieces = [piece for found, _ in cut_text([Line(line) for line in lines], translator.tokenizers.source,
               max_length=24) for piece in found]  # fmt: skip
-    prefixes = [translator._prefix_reader().read(text) for text in texts]
-    found, _ = translator._search(pieces, translator.settings(**SEARCHES[kind]), seed=1, prefixes=prefixes)
+    prefixes = [translator.prefix_reader.read(text) for text in texts]
+    found, _ = translator.searcher.search(pieces, translator.settings(**SEARCHES[kind]), seed=1, prefixes=prefixes)
     for piece, prefix, hypotheses in zip(pieces, prefixes, found, strict=True):
         for hypothesis in hypotheses:
             assert hypothesis.tokens[: len(prefix.tokens)] == prefix.tokens

@@ -96,8 +96,8 @@ def how_to_go_on(output: Output, inputs: Inputs) -> str:
 def load_model(arguments: argparse.Namespace, folder: str | None = None) -> "Translator":
     """The model of --ckpt, or several together, or another folder's, on --device, in --precision, with --threads."""
     from seq2seq.device import set_threads
+    from seq2seq.loading import load
     from seq2seq.memory import keep_freed_memory
-    from seq2seq.translator import load
     from seq2seq.workers import CAN_FORK
 
     set_threads(arguments.threads)

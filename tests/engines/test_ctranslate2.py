@@ -20,7 +20,8 @@ from seq2seq.engines import ctranslate2 as engine_module
 from seq2seq.engines.ctranslate2 import asked_format, check_format, resolve_device
 from seq2seq.errors import CheckpointError, ConfigError, DecodingError
 from seq2seq.signals.bounds import Bounds
-from seq2seq.translator import FORBIDDEN, Translator
+from seq2seq.trained import FORBIDDEN
+from seq2seq.translator import Translator
 
 pytest.importorskip("ctranslate2", reason="the engine is not installed: pip install 'seq2seq[ctranslate2]'")
 
@@ -149,11 +150,11 @@ def test_sampling(folders: dict[str, Path], odd_lines: list[str]) -> None:
 
 def test_first_tokens_are_drawn_by_their_probability(folders: dict[str, Path]) -> None:
     ours, theirs = pair(folders["plain"])
-    assert theirs._engine is not None
+    assert theirs.engine is not None
     ids, draws = [*ours.tokenizers.source.encode("the dog"), EOS], 2000
     probs = (ours.model.step(torch.tensor([[BOS]]), ours.model.start(torch.tensor([ids])))[0] / 0.8).softmax(dim=0)
     settings = DecodingConfig(search=Search.sample, n_best=draws, temperature=0.8, max_length_ratio=0.1)
-    hypotheses = theirs._engine.solver(settings, seed=2)([Piece(0, 0, ids)])[0][0]
+    hypotheses = theirs.engine.solver(settings, seed=2)([Piece(0, 0, ids)])[0][0]
     first = torch.tensor([(*hypothesis.tokens, EOS)[0] for hypothesis in hypotheses])
     counts = first.bincount(minlength=len(probs))
     deviations = (counts - draws * probs) / (draws * probs * (1 - probs)).clamp(min=1e-6).sqrt()
@@ -259,7 +260,7 @@ def test_a_full_memory_cuts_the_batch(
 ) -> None:
     model = seq2seq.load(folders["plain"], device="cpu", engine="ctranslate2")
     expected = model.translate(odd_lines)
-    engine = model._engine
+    engine = model.engine
     assert isinstance(engine, engine_module.CTranslate2Engine)
 
     class Small:
@@ -275,7 +276,7 @@ def test_a_full_memory_cuts_the_batch(
 
 def test_a_model_of_no_numbers_is_one_sentence(folders: dict[str, Path]) -> None:
     model = seq2seq.load(folders["plain"], device="cpu", engine="ctranslate2")
-    engine = model._engine
+    engine = model.engine
     assert isinstance(engine, engine_module.CTranslate2Engine)
 
     @dataclass

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import seq2seq
-from seq2seq import translator
+from seq2seq import trained
 from seq2seq.cli.main import main
 from seq2seq.data.lines import Note
 from seq2seq.data.pieces import text_parts
@@ -98,7 +98,7 @@ def test_searches_of_other_threads_go_on_meanwhile(model, monkeypatch):
         return [(answer.text, answer.candidates[0].alignment) for answer in found]
 
     alone = links()
-    monkeypatch.setattr(translator, "worker_count", lambda device, processes: 3)
+    monkeypatch.setattr(trained, "worker_count", lambda device, processes: 3)
     assert links() == alone
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK, Tokenizers
 from seq2seq.errors import ConfigError
-from seq2seq.translator import FORBIDDEN
+from seq2seq.trained import FORBIDDEN
 from speed import decoding, ours
 from speed.contestant import Contestant
 from speed.decoding import Decoded, DecodingJob, Order, until_end
