@@ -20,7 +20,8 @@ from speed.decoding import BOS, EOS, FORBIDDEN, PAD, DecodingJob, job_and_channe
 
 def settings_of(job: DecodingJob, beam_size: int) -> dict[str, object]:
     """Changes of the checkpoint's decoding settings, for `Translator.translate`."""
-    common = {"max_length_ratio": job.max_length_ratio}
+    # The others take lines whole.
+    common = {"max_length_ratio": job.max_length_ratio, "split": "long"}
     if beam_size == 1:
         return {"search": "greedy", **common}
     kind = LengthNormalisation.average if job.length_penalty else LengthNormalisation.none
