@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol, TypeVar
 
-import torch
-
 from seq2seq.data.lines import Line, Note, windows
 from seq2seq.data.phrases import Kept
-from seq2seq.data.pieces import Cut, Piece, length_sorted
-from seq2seq.errors import DataError, DecodingError
+from seq2seq.data.pieces import Cut, Piece
+from seq2seq.errors import DataError
+from seq2seq.fitting import in_halves, like_length
 from seq2seq.signals.report import LineReport
 from seq2seq.workers import results_in_order
 
@@ -183,35 +182,39 @@ def _batches(pieces: Sequence[Piece], budget: int, workers: int) -> list[list[Pi
     Several for each worker, so that none waits long for the last.
     """
     if workers == 1:
-        return list(length_sorted(pieces, budget=budget))
+        return list(like_length(pieces, lengths=_length, budget=budget))
     tokens = sum(len(piece.ids) for piece in pieces)
     most = min(budget, max(tokens // (BATCHES_EACH * workers), LEAST_BUDGET))
-    batches = list(length_sorted(pieces, budget=most))
+    batches = list(like_length(pieces, lengths=_length, budget=most))
     smaller = most
     while len(batches) > workers and len(batches) % workers:
         smaller -= max(1, most // FINENESS)
         if 2 * smaller < most:
-            return list(length_sorted(pieces, budget=most))
-        batches = list(length_sorted(pieces, budget=smaller))
+            return list(like_length(pieces, lengths=_length, budget=most))
+        batches = list(like_length(pieces, lengths=_length, budget=smaller))
     return batches
+
+
+def _length(piece: Piece) -> tuple[int]:
+    return (len(piece.ids),)
 
 
 def _decided(pieces: Sequence[Piece], solve: Solve[Result], *, exact: bool) -> list[Result]:
     """Solve a batch so that each result is the one that its piece would have by itself."""
-    if not pieces:
-        return []
-    try:
-        results, margins = solve(pieces)
-    except torch.OutOfMemoryError:
-        if len(pieces) == 1:
-            raise DecodingError(
-                f"Line {pieces[0].line + 1} needs more memory than the device has, even by itself; use a smaller "
-                "beam_size, or device=cpu."
-            ) from None
-        middle = len(pieces) // 2
-        return _decided(pieces[:middle], solve, exact=exact) + _decided(pieces[middle:], solve, exact=exact)
-    if exact and len(pieces) > 1:
-        for index, margin in enumerate(margins):
-            if margin < TOLERANCE:
-                results[index] = solve([pieces[index]])[0][0]
-    return results
+
+    def work(batch: Sequence[Piece]) -> list[Result]:
+        results, margins = solve(batch)
+        if exact and len(batch) > 1:
+            for index, margin in enumerate(margins):
+                if margin < TOLERANCE:
+                    results[index] = solve([batch[index]])[0][0]
+        return results
+
+    return in_halves(
+        work,
+        pieces,
+        too_large=lambda piece: (
+            f"Line {piece.line + 1} needs more memory than the device has, even by itself; use a smaller beam_size, or "
+            "a device with more memory."
+        ),
+    )

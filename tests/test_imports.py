@@ -15,6 +15,7 @@ LEVELS = [
     {"errors", "files", "memory", "ranges"},
     {"config", "plain", "workers"},
     {"configure", "device", "model", "data", "signals"},
+    {"fitting"},
     {"checkpoint", "answering"},
     {"line_constraints"},
     {"training", "decoding", "evaluation", "interop", "combination"},

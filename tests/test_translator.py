@@ -15,7 +15,7 @@ from seq2seq import loading, trained, writing
 from seq2seq.answering import TOLERANCE
 from seq2seq.config import Positions, Search, TiedEmbeddings
 from seq2seq.data.lines import Line, Note
-from seq2seq.data.pieces import Piece, cut_text, length_sorted
+from seq2seq.data.pieces import Piece, cut_text
 from seq2seq.data.tokenizer import BOS, EOS, PAD, UNK, Tokenizer
 from seq2seq.errors import CheckpointError, ConfigError, DecodingError
 from seq2seq.labelling import label_scores
@@ -472,15 +472,3 @@ def test_settings_of_a_language_model(writer: Translator, tiny_checkpoint: Make)
         whole(writer, n_best=2)
     with pytest.raises(DecodingError, match="top_k has no effect with search=greedy"):
         whole(writer, search="greedy", top_k=2)
-
-
-# ----------------------------------------------------------------- the budget
-
-
-@given(st.lists(st.integers(1, 23), max_size=30), st.integers(1, 200))
-def test_batches_keep_their_budget(lengths: list[int], budget: int) -> None:
-    pieces = [Piece(index, 0, [5] * length) for index, length in enumerate(lengths)]
-    batches = list(length_sorted(pieces, budget=budget))
-    assert sorted(piece.line for batch in batches for piece in batch) == list(range(len(lengths)))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(len(piece.ids) for piece in batch) <= budget

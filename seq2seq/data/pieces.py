@@ -1,6 +1,6 @@
 """Lines cut to what a model takes, as source ids, and put into batches of like length."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from seq2seq.data.lines import Line, Note, split_long
@@ -110,20 +110,3 @@ def cut_words(window: Sequence[Line], tokenizer: Tokenizer, *, max_length: int, 
             notes = (*notes, Note.unread)
         cut.append((pieces, notes))
     return cut
-
-
-def length_sorted(pieces: Sequence[Piece], *, budget: int) -> Iterator[list[Piece]]:
-    """Pieces of like length together, the longest first.
-
-    Args:
-        pieces: in any order.
-        budget: padded tokens of a batch at most; a longer piece makes a batch of its own.
-    """
-    batch: list[Piece] = []
-    for piece in sorted(pieces, key=lambda piece: -len(piece.ids)):
-        if batch and (len(batch) + 1) * len(batch[0].ids) > budget:
-            yield batch
-            batch = []
-        batch.append(piece)
-    if batch:
-        yield batch

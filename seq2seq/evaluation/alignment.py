@@ -33,6 +33,7 @@ from seq2seq.data.pieces import text_parts
 from seq2seq.data.tokenizer import BOS, EOS, PAD, Tokenizers
 from seq2seq.data.words import encode_words, first_word, places
 from seq2seq.errors import DecodingError
+from seq2seq.fitting import in_halves, like_length
 
 CLOSE = 1e-4
 """Links decided more closely than this, in nats, are decided again without neighbours: rounding could turn one."""
@@ -156,8 +157,8 @@ class Aligner:
                 found[number] = None
             elif len(encoded.source) > 1 and len(encoded.target) > 1:
                 rows.append(encoded)
-        for batch in _batches(rows, self._batch_tokens):
-            for row, links in zip(batch, self._decided(batch), strict=True):
+        for batch in like_length(rows, lengths=_lengths, budget=self._batch_tokens):
+            for row, links in zip(batch, in_halves(self._decided, batch, too_large=_too_large), strict=True):
                 pair = pairs[row.pair]
                 found[row.pair] = [(s + pair.source_word, t + pair.target_word) for s, t in links]
         return found
@@ -174,17 +175,8 @@ class Aligner:
 
     def _decided(self, rows: Sequence[_Encoded]) -> list[list[Link]]:
         """Links of a batch, each what the row would have by itself."""
-        try:
-            weights = self._weights(rows)
-        except torch.OutOfMemoryError:
-            if len(rows) == 1:
-                raise DecodingError(
-                    "A line needs more memory than the device has, even by itself; use device=cpu."
-                ) from None
-            middle = len(rows) // 2
-            return self._decided(rows[:middle]) + self._decided(rows[middle:])
         found = []
-        for row, shares in zip(rows, weights, strict=True):
+        for row, shares in zip(rows, self._weights(rows), strict=True):
             links, margin = self._links(row, shares)
             if self._exact and len(rows) > 1 and margin < CLOSE:
                 links, _ = self._links(row, self._weights([row])[0])
@@ -245,16 +237,12 @@ def _with_the_same_weights(model: Any) -> Any:
     return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
 
-def _batches(rows: Sequence[_Encoded], budget: int) -> list[list[_Encoded]]:
-    """Rows of like length together, the longest first."""
-    batches: list[list[_Encoded]] = []
-    longest = 0
-    for row in sorted(rows, key=lambda row: (-max(len(row.source), len(row.target)), -len(row.target))):
-        if not batches or (len(batches[-1]) + 1) * longest > budget:
-            batches.append([])
-            longest = max(len(row.source), len(row.target))
-        batches[-1].append(row)
-    return batches
+def _lengths(row: _Encoded) -> tuple[int, int]:
+    return max(len(row.source), len(row.target)), len(row.target)
+
+
+def _too_large(_: _Encoded) -> str:
+    return "A line needs more memory than the device has, even by itself; use a device with more memory."
 
 
 def pharaoh(links: Iterable[Link]) -> str:

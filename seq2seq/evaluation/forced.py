@@ -21,6 +21,7 @@ from seq2seq.data.lines import Line, Note, repair
 from seq2seq.data.tokenizer import BOS, EOS, IGNORE, PAD, UNK, Tokenizer, Tokenizers
 from seq2seq.errors import DataError, DecodingError
 from seq2seq.evaluation.token_log_probs import token_log_probs
+from seq2seq.fitting import in_halves, like_length
 
 TOLERANCE = 1e-5
 """Nats a token by which neighbours may move a line's log-probability in float32; one token may move ten times as far.
@@ -150,7 +151,7 @@ class ForcedScorer:
     def _scores(self, window: list[tuple[Line | None, Line]], budget: int, *, done: int) -> Iterator[ForcedScore]:
         answers = self._encoded(window)
         rows = [row for line, answer in enumerate(answers) for row in self._rows(line, answer)]
-        for batch in _batches(rows, budget):
+        for batch in like_length(rows, lengths=_lengths, budget=budget):
             if all(row.line < done for row in batch):
                 continue
             for row, log_probs in zip(batch, self._log_probs(batch), strict=True):
@@ -229,15 +230,7 @@ class ForcedScorer:
     @torch.no_grad()
     def _log_probs(self, rows: Sequence[_Row]) -> list[list[float]]:
         """Of the tokens that count of each row."""
-        try:
-            return self._forward(rows)
-        except torch.OutOfMemoryError:
-            if len(rows) == 1:
-                raise DecodingError(
-                    "A line needs more memory than the device has, even by itself; use device=cpu."
-                ) from None
-            middle = len(rows) // 2
-        return self._log_probs(rows[:middle]) + self._log_probs(rows[middle:])
+        return in_halves(self._forward, rows, too_large=_too_large)
 
     def _forward(self, rows: Sequence[_Row]) -> list[list[float]]:
         tokens, _ = padded([np.array(row.tokens[:-1]) for row in rows], padding=PAD)
@@ -300,15 +293,9 @@ def _windows(pairs: Iterable[tuple[Line | None, Line]]) -> Iterator[list[tuple[L
         yield window
 
 
-def _batches(rows: Sequence[_Row], budget: int) -> Iterator[list[_Row]]:
-    """Rows of like length together, the longest first: those that need the most memory show it at once."""
-    batch: list[_Row] = []
-    longest = 0
-    for row in sorted(rows, key=lambda row: (-row.length, -len(row.tokens))):
-        if batch and (len(batch) + 1) * longest > budget:
-            yield batch
-            batch = []
-        longest = row.length if not batch else longest
-        batch.append(row)
-    if batch:
-        yield batch
+def _lengths(row: _Row) -> tuple[int, int]:
+    return row.length, len(row.tokens)
+
+
+def _too_large(_: _Row) -> str:
+    return "A line needs more memory than the device has, even by itself; use a device with more memory."
