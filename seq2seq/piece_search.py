@@ -60,12 +60,13 @@ class PieceSearch:
             model = Attending(trained.model)
             mask = torch.ones_like(source, dtype=torch.bool) if source_mask is None else source_mask
             coverage = Coverage(settings.coverage_penalty, model.attention, mask)
+        state = model.start(source, source_mask=source_mask)
         if any(prefix.most_tokens for prefix in prefixes):
             rule = Prefixed(model, prefixes, trained.prefix_reader.growth)
             model, rules, forbidden = rule.model, [Struck(forbidden, trained.device), *rules, rule], ()
         result = search(
             model,
-            trained.model.start(source, source_mask=source_mask),
+            state,
             torch.full((len(pieces), 1), BOS, device=trained.device),
             config=settings,
             eos_id=EOS,

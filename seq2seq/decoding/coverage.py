@@ -6,7 +6,6 @@ paper there is one layer of attention, with one head.) Source tokens include the
 penalty is never above 0, and 0 where every source token has got as much attention as one written token can pay.
 """
 
-import threading
 from collections.abc import Callable
 
 import torch
@@ -16,37 +15,34 @@ from seq2seq.decoding.logits import precise
 from seq2seq.model.layers import DecoderLayer
 from seq2seq.model.state import DecodingState
 from seq2seq.model.transformer import EncoderDecoder
-
-_WATCHING = threading.Lock()
+from seq2seq.model.twin import twin
 
 
 class Attending:
     """A translation model that shows what its last decoder layer attends to.
+
+    What is watched is a twin of the model, so that other threads search with the model, or with twins of theirs, as if
+    they were alone. It serves one search.
 
     Args:
         model: an encoder-decoder.
     """
 
     def __init__(self, model: EncoderDecoder) -> None:
-        layer = model.decoder.layers[-1]
+        self._model = twin(model)
+        layer = self._model.decoder.layers[-1]
         assert isinstance(layer, DecoderLayer) and layer.cross_attention is not None
-        self._model, self._layer = model, layer.cross_attention
-        self._weights: Tensor | None = None
-        self._thread = 0
+        self._seen: list[Tensor] = []
+        layer.cross_attention.watch = self._seen.append
+
+    def start(self, source: Tensor, *, source_mask: Tensor | None = None) -> DecodingState:
+        """The model's own start; a state that it made itself would not show what is attended to."""
+        return self._model.start(source, source_mask=source_mask)
 
     def step(self, tokens: Tensor, state: DecodingState) -> Tensor:
         """The model's own step; see Decodable."""
-        with _WATCHING:  # other threads translate with the same model
-            self._thread = threading.get_ident()
-            before, self._layer.watch = self._layer.watch, self._keep
-            try:
-                return self._model.step(tokens, state)
-            finally:
-                self._layer.watch = before
-
-    def _keep(self, weights: Tensor) -> None:
-        if threading.get_ident() == self._thread:  # not of a search that needs no attention
-            self._weights = weights
+        self._seen.clear()
+        return self._model.step(tokens, state)
 
     def attention(self, rows: int) -> Tensor:
         """Attention that the last step paid to each source token, summed over the tokens it read.
@@ -57,9 +53,9 @@ class Attending:
         Returns:
             (rows, source_length)
         """
-        assert self._weights is not None
+        (weights,) = self._seen
         # (sentences, heads, beams * new_length, source_length): the beams of a sentence are queries of one call.
-        mean = self._weights.mean(dim=1)
+        mean = weights.mean(dim=1)
         return mean.reshape(rows, -1, mean.shape[2]).sum(dim=1)
 
 

@@ -12,7 +12,6 @@ what one of them translates, 92.1 %. The step that reads a token instead of choo
 3 to 6 % there: with so few layers it attends to what the next word translates.
 """
 
-import copy
 import dataclasses
 import itertools
 import math
@@ -34,6 +33,7 @@ from seq2seq.data.tokenizer import BOS, EOS, PAD, Tokenizers
 from seq2seq.data.words import encode_words, first_word, places
 from seq2seq.errors import DecodingError
 from seq2seq.fitting import in_halves, like_length
+from seq2seq.model.twin import twin
 
 CLOSE = 1e-4
 """Links decided more closely than this, in nats, are decided again without neighbours: rounding could turn one."""
@@ -130,7 +130,7 @@ class Aligner:
             raise DecodingError("no alignment layer is given; name some, or leave them out for the last two.")
         if settings.threshold is not None and not 0 < settings.threshold <= 1:
             raise DecodingError(f"alignment threshold ({settings.threshold}) must be above 0 and at most 1.")
-        self._model = _with_the_same_weights(model)  # searches that go on meanwhile are not to be watched
+        self._model = twin(model)  # searches that go on meanwhile are not to be watched
         self._attentions = [self._model.decoder.layers[layer].cross_attention for layer in layers]
         self.tokenizers, self._threshold = tokenizers, settings.threshold
         weight = next(model.parameters())
@@ -230,11 +230,6 @@ class Aligner:
             two = np.sort(logs, axis=0)[-2:]
             margin = float((two[1] - two[0]).min()) if len(sources) > 1 else math.inf
         return [(sources[source], targets[target]) for source, target in np.argwhere(links).tolist()], margin
-
-
-def _with_the_same_weights(model: Any) -> Any:
-    """Other modules over the same tensors."""
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in (*model.parameters(), *model.buffers())})
 
 
 def _lengths(row: _Encoded) -> tuple[int, int]:

@@ -12,7 +12,6 @@ two fifths of the translation missing 0.57, with a second sentence behind the so
 above one so cut in 98 of 100 pairs. It does not tell a translation of something else (0.76) or a loop (0.89).
 """
 
-import copy
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -20,13 +19,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from seq2seq.data.collate import padded
 from seq2seq.data.tokenizer import BOS, IGNORE, PAD
 from seq2seq.evaluation.token_log_probs import token_log_probs
 from seq2seq.model.attention import MultiHeadAttention
 from seq2seq.model.transformer import EncoderDecoder
+from seq2seq.model.twin import twin
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +53,7 @@ class Forcer:
     """
 
     def __init__(self, model: Any) -> None:
-        self._model = _twin(model) if isinstance(model, EncoderDecoder) else None
+        self._model = twin(model) if isinstance(model, EncoderDecoder) else None
         self._seen = threading.local()  # weights of each layer, (batch, target_length, source_length)
         for module in [] if self._model is None else self._model.modules():
             if isinstance(module, MultiHeadAttention) and module.cross:
@@ -89,13 +89,6 @@ class Forcer:
             ForcedOutput(coverage if output else None, tuple(next(flat) for _ in output))
             for coverage, output in zip(covered, outputs, strict=True)
         ]
-
-
-def _twin(module: nn.Module) -> nn.Module:
-    """Other modules over the same weights."""
-    twin = copy.copy(module)
-    twin._modules = {name: None if child is None else _twin(child) for name, child in module._modules.items()}
-    return twin
 
 
 def _coverage(weights: Sequence[Tensor], source_mask: Tensor, written: Tensor) -> list[float]:

@@ -1,6 +1,7 @@
 """The coverage penalty beside attention added up one token after another; rewards beside scores made at the end."""
 
 import math
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+import seq2seq
 from seq2seq.config import LengthNormalisation
 from seq2seq.decoding import beam_search, greedy_search
 from seq2seq.decoding.coverage import Attending, Coverage
@@ -88,8 +90,6 @@ def test_a_reward_for_every_token(toys, seed, beam_size, alpha, limits):
 
 
 def test_attention_is_that_of_the_last_layer(tiny_checkpoint):
-    import seq2seq
-
     model = seq2seq.load(tiny_checkpoint(), device="cpu").model
     source, target = torch.randint(4, 20, (3, 6)), torch.randint(4, 20, (3, 5))
     mask = torch.arange(6) < torch.tensor([[6], [2], [4]])
@@ -101,7 +101,8 @@ def test_attention_is_that_of_the_last_layer(tiny_checkpoint):
     layer.watch = None
     expected = seen[0].mean(dim=1)  # (rows, target_length, source_length)
 
-    attending, state = Attending(model), model.start(source, source_mask=mask)
+    attending = Attending(model)
+    state = attending.start(source, source_mask=mask)
     rows = [0, 1, 1, 2, 2, 2]  # beams
     for place in range(5):
         if place == 2:
@@ -113,8 +114,6 @@ def test_attention_is_that_of_the_last_layer(tiny_checkpoint):
 
 
 def test_threads_do_not_see_each_others_attention(tiny_checkpoint):
-    import seq2seq
-
     translator = seq2seq.load(tiny_checkpoint(), device="cpu")
     lines = [" ".join(["the dog", "a cat", "fox"][: 1 + number % 3]) for number in range(12)]
     settings = {"beam_size": 3, "coverage_penalty": 2.0, "batch_tokens": 1}
@@ -126,6 +125,27 @@ def test_threads_do_not_see_each_others_attention(tiny_checkpoint):
     assert [candidates[0].text for candidates in found] == [candidates[0].text for candidates in expected]
     scores = [[candidates[0].score for candidates in one] for one in (found, expected)]
     assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+
+
+def test_threads_do_not_wait_for_each_other(tiny_checkpoint):
+    """Each of two threads ends its step when the other one is in its own too."""
+    model = seq2seq.load(tiny_checkpoint(), device="cpu").model
+    source, target = torch.randint(4, 20, (2, 6)), torch.randint(4, 20, (2, 1))
+    both = threading.Barrier(2)
+
+    def attended(_):
+        attending = Attending(model)
+        attending.step(target, attending.start(source))
+        return attending.attention(len(target))
+
+    def meet(*call):
+        both.wait(timeout=600)
+
+    alone = attended(0)
+    hook = model.head.register_forward_hook(meet)
+    with ThreadPoolExecutor(2) as pool:
+        assert all(torch.equal(found, alone) for found in pool.map(attended, range(2)))
+    hook.remove()
 
 
 def test_a_weight_of_nothing_is_refused():
