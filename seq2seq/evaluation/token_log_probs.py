@@ -8,6 +8,7 @@ from torch import Tensor
 from seq2seq.data.tokenizer import IGNORE
 from seq2seq.model.combined import Combined, normalised
 from seq2seq.model.transformer import LanguageModel
+from seq2seq.model.writer import new_logits
 
 CHUNK = 1 << 24
 """Logits to hold at once."""
@@ -59,7 +60,7 @@ def target_log_probs(features: Tensor, head: Any, targets: Tensor) -> Tensor:
     """
     rows = max(1, CHUNK // head.out_features)
     found = [
-        normalised(head(some)).gather(1, ids[:, None]).squeeze(1)
+        normalised(new_logits(head, some)).gather(1, ids[:, None]).squeeze(1)
         for some, ids in zip(torch.split(features, rows), torch.split(targets, rows), strict=True)
     ]
     return torch.cat(found) if found else features.new_zeros(0)

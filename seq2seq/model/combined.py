@@ -70,11 +70,7 @@ class Combined(nn.Module, ABC):
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: CombinedState) -> Tensor:
-        """Read further target tokens: the whole prompt first, then one column a call.
-
-        Args:
-            tokens: ids (rows, new_length)
-            state: made by `start`; it is changed.
+        """Every member reads further target tokens; arguments as for Writer.step.
 
         Returns:
             what the members' log-probabilities of the next token make together, (rows, vocab), in float32 at least.

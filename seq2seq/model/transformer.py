@@ -1,7 +1,7 @@
 """The five models: encoder-decoder, decoder-only translator, language model, sequence and token classifier.
 
 Each has `features`, hidden states after the final norm, and a linear `head` over them; `forward` is head(features).
-A loss that does not want all logits at once takes the two apart.
+A loss that does not want all logits at once takes the two apart. The first three write text: see writer.py.
 """
 
 import math
@@ -14,9 +14,10 @@ from seq2seq.model.decoder import Decoder
 from seq2seq.model.encoder import Encoder
 from seq2seq.model.pooling import POOLINGS
 from seq2seq.model.state import DecodingState
+from seq2seq.model.writer import Writer, new_logits
 
 
-class EncoderDecoder(nn.Module):
+class EncoderDecoder(Writer):
     """The Transformer of Vaswani et al. 2017.
 
     Args:
@@ -70,8 +71,7 @@ class EncoderDecoder(nn.Module):
             (batch, target_length, dim)
         """
         memory = self.encode(source, source_mask)
-        x = embed(target_in, self.target_embedding, self.embedding_scale)
-        return self.decoder(x, memory, memory_mask=source_mask)
+        return self.decoder(self._embed_target(target_in), memory, memory_mask=source_mask)
 
     def forward(self, source: Tensor, target_in: Tensor, *, source_mask: Tensor | None = None) -> Tensor:
         """Logits (batch, target_length, vocab); arguments as for `features`."""
@@ -84,26 +84,14 @@ class EncoderDecoder(nn.Module):
         memory = self.encode(source, source_mask)
         return self.decoder.start(source.shape[0], memory, memory_mask=source_mask)
 
-    @torch.no_grad()
-    def step(self, tokens: Tensor, state: DecodingState) -> Tensor:
-        """Read further target tokens: the whole prompt first, then one column a call.
-
-        Args:
-            tokens: ids (rows, new_length)
-            state: made by `start`; it is changed.
-
-        Returns:
-            logits of the next token, (rows, vocab).
-        """
-        x = self.decoder.step(embed(tokens, self.target_embedding, self.embedding_scale), state)
-        logits: Tensor = self.head(x[:, -1])
-        return logits
+    def _embed_target(self, tokens: Tensor) -> Tensor:
+        return embed(tokens, self.target_embedding, self.embedding_scale)
 
     if TYPE_CHECKING:
         __call__ = forward
 
 
-class DecoderOnlyTranslator(nn.Module):
+class DecoderOnlyTranslator(Writer):
     """A decoder that reads the source as the beginning of one text and writes the target as its end.
 
     Liu et al. 2018, "Generating Wikipedia by Summarizing Long Sequences", section 4.2.3; without cross-attention, as
@@ -149,7 +137,7 @@ class DecoderOnlyTranslator(nn.Module):
             (batch, target_length, dim)
         """
         before = embed(source, self.source_embedding, self.embedding_scale)
-        x = torch.cat([before, embed(target_in, self.target_embedding, self.embedding_scale)], dim=1)
+        x = torch.cat([before, self._embed_target(target_in)], dim=1)
         if source_mask is None:
             return self.decoder(x)[:, source.shape[1] :]
         is_padding = torch.cat([~source_mask, torch.zeros_like(target_in, dtype=torch.bool)], dim=1)
@@ -177,26 +165,14 @@ class DecoderOnlyTranslator(nn.Module):
         self.decoder.step(embed(source, self.source_embedding, self.embedding_scale), state)
         return state
 
-    @torch.no_grad()
-    def step(self, tokens: Tensor, state: DecodingState) -> Tensor:
-        """Read further target tokens: the whole prompt first, then one column a call.
-
-        Args:
-            tokens: ids (rows, new_length)
-            state: made by `start`; it is changed.
-
-        Returns:
-            logits of the next token, (rows, vocab).
-        """
-        x = self.decoder.step(embed(tokens, self.target_embedding, self.embedding_scale), state)
-        logits: Tensor = self.head(x[:, -1])
-        return logits
+    def _embed_target(self, tokens: Tensor) -> Tensor:
+        return embed(tokens, self.target_embedding, self.embedding_scale)
 
     if TYPE_CHECKING:
         __call__ = forward
 
 
-class LanguageModel(nn.Module):
+class LanguageModel(Writer):
     """A decoder that predicts each token of a text from those before it (Radford et al. 2019).
 
     Args:
@@ -217,7 +193,7 @@ class LanguageModel(nn.Module):
 
     def features(self, tokens: Tensor) -> Tensor:
         """Hidden states from which each token's successor is predicted: ids (batch, length) -> (batch, length, dim)."""
-        return self.decoder(embed(tokens, self.embedding, self.embedding_scale))
+        return self.decoder(self._embed_target(tokens))
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Logits: ids (batch, length) -> (batch, length, vocab)."""
@@ -229,26 +205,13 @@ class LanguageModel(nn.Module):
         """A state of this many rows that has seen no token."""
         return self.decoder.start(rows)
 
-    @torch.no_grad()
-    def step(self, tokens: Tensor, state: DecodingState) -> Tensor:
-        """Read further tokens: the whole prompt first, then one column a call.
-
-        Args:
-            tokens: ids (rows, new_length)
-            state: made by `start`; it is changed.
-
-        Returns:
-            logits of the next token, (rows, vocab).
-        """
-        x = self.decoder.step(embed(tokens, self.embedding, self.embedding_scale), state)
-        logits: Tensor = self.head(x[:, -1])
-        return logits
+    def _embed_target(self, tokens: Tensor) -> Tensor:
+        return embed(tokens, self.embedding, self.embedding_scale)
 
     @torch.no_grad()
     def step_each(self, tokens: Tensor, state: DecodingState) -> Tensor:
         """As `step`, with the logits after each of the tokens: (rows, new_length, vocab)."""
-        logits: Tensor = self.head(self.decoder.step(embed(tokens, self.embedding, self.embedding_scale), state))
-        return logits
+        return new_logits(self.head, self.decoder.step(self._embed_target(tokens), state))
 
     if TYPE_CHECKING:
         __call__ = forward
