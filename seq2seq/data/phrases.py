@@ -91,10 +91,12 @@ class Kept:
         return self.found == self.count if self.exact else self.found >= self.count
 
 
-# Blocks of scripts that put no spaces between words: Thai, Lao, Burmese, Khmer; kana, bopomofo, Han.
+# Blocks of scripts that put no spaces between words: Thai and Lao, Burmese, Khmer, marks such as 々, kana and bopomofo,
+# Han; Burmese again; Han for compatibility; narrow kana; rare kana; rare Han.
 _WITHOUT_SPACES = (
-    (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3040, 0x312F), (0x31A0, 0x31FF), (0x3400, 0x4DBF),
-    (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0x20000, 0x3FFFF),
+    (0x0E00, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0x3005, 0x3007), (0x3040, 0x312F), (0x31A0, 0x31FF),
+    (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F), (0xF900, 0xFAFF), (0xFF66, 0xFF9F),
+    (0x1AFF0, 0x1B16F), (0x20000, 0x3FFFF),
 )  # fmt: skip
 
 
@@ -102,7 +104,8 @@ _WITHOUT_SPACES = (
 def in_word(character: str) -> bool:
     """Whether a word goes on at this character: a letter, digit, combining mark or underscore, of a script with spaces.
 
-    In scripts without spaces every character counts as a word of its own.
+    In scripts without spaces every character counts as a word of its own. Hyphens and apostrophes end words: "dog" is a
+    word of "dog's" and of "dog-like". It is the one definition for phrases required, found and suppressed.
     """
     if any(first <= ord(character) <= last for first, last in _WITHOUT_SPACES):
         return False

@@ -2,7 +2,6 @@
 
 import codecs
 import sys
-import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import cache
 from typing import NamedTuple
@@ -11,14 +10,13 @@ import torch
 from torch import Tensor
 
 from seq2seq.data.lines import one_line
+from seq2seq.data.phrases import in_word
 from seq2seq.data.tokenizer import NUM_SPECIALS, Tokenizer
 from seq2seq.decoding.logits import NEVER
 from seq2seq.errors import DecodingError, nearest
 
 INSIDE = "\ue000"
 """Stands for a word whose beginning does not matter any more."""
-UNSPACED = ("CJK", "HIRAGANA", "KATAKANA", "THAI", "LAO", "KHMER", "MYANMAR")
-"""First words of the names of characters whose scripts put no space between words."""
 
 
 def token_ids(pieces: Sequence[str], tokenizer: Tokenizer) -> list[int]:
@@ -58,11 +56,11 @@ NOTHING = End("", b"")
 class Phrases:
     """Which tokens complete a phrase after which text.
 
-    A phrase is found as whole words: neither before nor after it is there a letter, digit, underscore or combining
-    mark where the phrase itself begins or ends with one. So "ass" is not in "class", nor in "asset". Scripts without
-    spaces between words know no such ends: there a phrase is found anywhere. Runs of white space count as one space,
-    and case counts. A word is only complete by what comes after it, so what completes it is often the token behind it:
-    a space, a full stop, the end token.
+    A phrase is found as whole words (see data/phrases.py, in_word): neither before nor after it is there a letter,
+    digit, underscore or combining mark where the phrase itself begins or ends with one. So "ass" is not in "class", nor
+    in "asset". Scripts without spaces between words know no such ends: there a phrase is found anywhere. Runs of white
+    space count as one space, and case counts. A word is only complete by what comes after it, so what completes it is
+    often the token behind it: a space, a full stop, the end token.
 
     All this is about bytes of text, so it does not matter which tokens spell them. What follows from an end of text is
     worked out when it is first met, and kept.
@@ -221,11 +219,6 @@ def _may_join(incomplete: bytes) -> bool:
     return any(_joins(chr(code)) for code in range(first, min(first + (1 << 6 * lacking), sys.maxunicode + 1)))
 
 
-@cache
 def _joins(character: str) -> bool:
     """Whether a character makes one word with another such beside it."""
-    if character in ("_", INSIDE):
-        return True
-    if unicodedata.name(character, "").partition(" ")[0] in UNSPACED:
-        return False
-    return character.isalnum() or unicodedata.category(character).startswith("M")
+    return character == INSIDE or in_word(character)

@@ -7,6 +7,7 @@ from seq2seq.data.phrases import (
     JOINS,
     Constraint,
     Kept,
+    in_word,
     kept,
     merged,
     occurrences,
@@ -15,6 +16,7 @@ from seq2seq.data.phrases import (
     token_classes,
 )
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.decoding.suppression import NOTHING, Phrases
 
 KINDS = ["unigram", "bpe", "characters", "bytes"]
 
@@ -27,6 +29,56 @@ def test_phrases_are_found_at_word_boundaries() -> None:
     assert occurrences("x<b>y", "<b>") == [1]
     assert occurrences("大犬が", "犬") == [1]
     assert occurrences("a", "") == []
+
+
+@pytest.mark.parametrize(
+    ("characters", "expected"),
+    [
+        ("aZßéłд", True),
+        ("한글", True),  # Korean has spaces between words
+        ("०ह", True),
+        ("7½²_", True),
+        ("\u0301\u0308\u093f\ufe0f", True),  # acute and diaeresis, a Devanagari vowel sign, a variation selector
+        ("-\u2010\u2013\u00ad", False),  # hyphens, a dash, the soft hyphen
+        ("'\u2019", False),
+        ("\u02bc", True),  # the apostrophe that is a letter, of Ukrainian among others
+        (" .,%<>{}@#&/", False),
+        ("犬々〇𠀋豈", False),
+        ("かカーｶﾞㄅ\u3099", False),
+        ("ไทย๗\u0e31", False),
+        ("ລາວကြខ្មែរꩡ", False),
+        ("。「・👍\u200d", False),
+    ],
+)
+def test_which_characters_words_go_on_at(characters: str, expected: bool) -> None:
+    assert [in_word(character) for character in characters] == [expected] * len(characters)
+
+
+@pytest.mark.parametrize(
+    ("text", "phrase", "found"),
+    [
+        ("bull-dog", "dog", True),
+        ("the dog's bone", "dog", True),
+        ("the dog\u2019s bone", "dog", True),
+        ("dogs", "dog", False),
+        ("dog7", "dog", False),
+        ("dog_", "dog", False),
+        ("7 dogs, 17 cats", "7", True),
+        ("17 cats", "7", False),
+        ("cafe\u0301", "cafe", False),
+        ("cafe\u0301 au lait", "cafe\u0301", True),
+        ("スキー7", "スキー", True),
+        ("人々a", "人々", True),
+        ("ﾊﾞｽ停", "ﾊﾞｽ", True),
+        ("한글로", "한글", False),
+        ("สวัสดี", "สวัส", True),
+        ("a犬b", "犬", True),
+    ],
+)
+def test_phrases_are_found_and_suppressed_by_the_same_words(text: str, phrase: str, found: bool) -> None:
+    assert bool(occurrences(text, phrase)) is found
+    machine = Phrases([phrase], surfaces=[b"", text.encode()], eos_id=0)
+    assert machine.completing(NOTHING, left=0).tolist() == [1] * found
 
 
 def test_what_became_of_constraints() -> None:
