@@ -63,7 +63,8 @@ class Candidate:
             line that was split, the mean over its pieces.
         log_prob: natural logarithm of its probability; of a line that was split, the sum over its pieces.
         tokens: tokens written, end tokens included; for labels, how many.
-        parts: of a line that was split, the text of each piece, some perhaps empty; else none.
+        parts: of a line that was split, the text of each piece, in the order in which they stand in `text`, some
+            perhaps empty; else none.
         alignment: (word of the source, word of the text) of words that belong together, sorted, where asked for.
     """
 

@@ -4,12 +4,12 @@ import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
-from seq2seq.answering import Answer, CutLines
+from seq2seq.answering import Answer, Candidate, CutLines
 from seq2seq.data.glossary import Glossary
 from seq2seq.data.lines import Line
 from seq2seq.data.phrases import Constraint, kept, merged, of_phrases
 from seq2seq.data.pieces import Cut
-from seq2seq.data.placeholders import placeholder_constraints, respaced
+from seq2seq.data.placeholders import placeholder_constraints, recut, respaced
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
 
@@ -79,8 +79,7 @@ class LineConstraints:
         for answer in answers:
             constraints = self._of_line.pop(next(self._answered))
             if self._placeholders:
-                candidates = (replace(one, text=respaced(answer.source, one.text)) for one in answer.candidates)
-                answer = replace(answer, candidates=tuple(candidates))
+                answer = replace(answer, candidates=tuple(_respaced(answer.source, one) for one in answer.candidates))
             yield replace(answer, constraints=kept(constraints, answer.text))
         if self._phrases is not None and next(self._phrases, None) is not None:
             lines = next(self._answered)
@@ -98,3 +97,8 @@ class LineConstraints:
         if isinstance(given, str):
             raise TypeError("the constraints of a line are one string; give a list of phrases")
         return given
+
+
+def _respaced(source: str, candidate: Candidate) -> Candidate:
+    text = respaced(source, candidate.text)
+    return replace(candidate, text=text, parts=recut(text, candidate.parts))

@@ -284,10 +284,14 @@ def test_translate_and_score_take_several(
         (["translate", "--ckpt", "{a}", "{bytes}"], "has another vocabulary than"),
         (["translate", "--ckpt", "{a}", "--ensemble", "probs"], "ensemble=probs has no effect with one checkpoint"),
         (["translate", "--ckpt", "{a}", "--lm-weight", "0.3"], "lm_weight (0.3) has no effect without lm"),
+        (["translate", "--ckpt", "x", "y", "--alignments", "z"],
+         "--alignments reads the attention of one model, but --ckpt x y makes it several together; name one folder"),
+        (["translate", "--ckpt", "x", "--ckpt", "x", "--alignments", "z"], "but --ckpt x x makes it several"),
+        (["translate", "--ckpt", "x", "--lm", "y", "--alignments", "z"], "but --lm makes it several together"),
         (["generate", "--ckpt", "{lm}", "{a}"], "is a model of task=translation"),
         (["score", "--reference", "x", "--hypothesis", "x", "--lm", "{lm}"], "--lm has no effect without --ckpt"),
     ],
-)
+)  # fmt: skip
 def test_mistakes_are_one_sentence_and_exit_code_two(
     folders: dict[str, Path], words: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -62,6 +62,12 @@ def check_alignments(arguments: argparse.Namespace) -> None:
             if getattr(arguments, name) is not None:
                 raise ConfigError(f"--{name.replace('_', '-')} has no effect without --alignments; leave it out.")
         return
+    several = f"--ckpt {' '.join(arguments.ckpt)}" if len(arguments.ckpt) > 1 else arguments.lm and "--lm"
+    if several:
+        raise ConfigError(
+            f"--alignments reads the attention of one model, but {several} makes it several together; name one folder "
+            "after --ckpt and no --lm, or write the translation without --alignments and give it to seq2seq align."
+        )
     if arguments.alignments == arguments.output:
         raise ConfigError(f"--alignments and --output are both {arguments.output}; name two files.")
     Inputs(arguments.input).refuse(arguments.alignments)

@@ -1,6 +1,8 @@
 """What must survive translation as it is: tags, placeholders, addresses; how it is found, and the space about tags."""
 
+import itertools
 import re
+from collections.abc import Sequence
 
 from seq2seq.data.phrases import Constraint, in_word
 
@@ -86,3 +88,20 @@ def respaced(source: str, output: str) -> str:
             space = " " if source[start + len(phrase) :].startswith(" ") else ""
             output = re.sub(rf"({re.escape(phrase)}) *(?=\S)", rf"\g<1>{space}", output)
     return output
+
+
+def recut(text: str, parts: Sequence[str]) -> tuple[str, ...]:
+    """A text in its parts again, after `respaced` has changed spaces of what they were together.
+
+    Args:
+        text: the parts, one behind the other, but for spaces.
+        parts: as they were.
+
+    Returns:
+        as many, each without spaces at its ends.
+    """
+    written = [place for place, character in enumerate(text) if character != " "]
+    bounds = itertools.accumulate((len(part.replace(" ", "")) for part in parts), initial=0)
+    return tuple(
+        text[written[start] : written[end - 1] + 1] if start < end else "" for start, end in itertools.pairwise(bounds)
+    )

@@ -278,18 +278,13 @@ def aligned(
 
 def _parts(source: str, candidate: Candidate, aligner: Aligner, packed: int | None) -> list[TextPair]:
     """A line and its translation; where it was split, each part with its translation."""
-    whole = [TextPair(source, candidate.text)]
     if not candidate.parts:
-        return whole
+        return [TextPair(source, candidate.text)]
     sources = text_parts(source, aligner.tokenizers.source, max_length=aligner.max_length, packed=packed)
-    try:
-        source_starts, target_starts = places(source, sources), places(candidate.text, candidate.parts)
-        rows = list(zip(sources, source_starts, candidate.parts, target_starts, strict=True))
-    except ValueError:
-        return whole  # the text was put together in another way
+    source_starts, target_starts = places(source, sources), places(candidate.text, candidate.parts)
     return [
         TextPair(part, text, first_word(source, start), first_word(candidate.text, target_start))
-        for part, start, text, target_start in rows
+        for part, start, text, target_start in zip(sources, source_starts, candidate.parts, target_starts, strict=True)
     ]
 
 

@@ -1,8 +1,12 @@
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from seq2seq.data.lines import rejoined
 from seq2seq.data.phrases import Constraint, Kept, kept, required_phrase
-from seq2seq.data.placeholders import placeholder_constraints, placeholders, respaced
+from seq2seq.data.placeholders import placeholder_constraints, placeholders, recut, respaced
 from seq2seq.data.tokenizer import Tokenizer
+from seq2seq.data.words import places
 
 
 @pytest.mark.parametrize(
@@ -51,6 +55,28 @@ def test_space_inside_tags_is_as_in_the_source() -> None:
     assert respaced(source, "ein <b> Hund </b> und <i>Katze</i> .") == "ein <b>Hund</b> und <i> Katze </i> ."
     assert respaced(source, "<b>") == "<b>"
     assert respaced("no tag", "x  < y") == "x  < y"
+
+
+TEXTS = st.lists(st.sampled_from(["<b>", "</b>", "<i>", "</i>", " ", " ", "dog", "犬", ".", "\t"]), max_size=9).map(
+    "".join
+)
+
+
+@given(source=TEXTS, outputs=st.lists(TEXTS, min_size=1, max_size=4))
+def test_parts_of_a_text_whose_spaces_changed(source: str, outputs: list[str]) -> None:
+    text = respaced(source, rejoined(outputs))
+    parts = recut(text, outputs)
+    assert [part.replace(" ", "") for part in parts] == [output.replace(" ", "") for output in outputs]
+    assert all(part == part.strip(" ") for part in parts)
+    ends = [0, *(start + len(part) for start, part in zip(places(text, parts), parts, strict=True))]
+    between = [text[end:start] for end, start in zip(ends, [*places(text, parts), len(text)], strict=True)]
+    assert not "".join(between).strip(" ")  # in order, nothing left out
+
+
+def test_a_part_may_begin_within_a_word() -> None:
+    assert recut("ein<b>Hund</b>", ["ein", "", "<b>", "Hund </b>"]) == ("ein", "", "<b>", "Hund</b>")
+    assert recut(" a ", ["a", " "]) == ("a", "")
+    assert recut("a", ()) == ()
 
 
 @pytest.mark.parametrize("kind", ["unigram", "bpe", "bytes"])

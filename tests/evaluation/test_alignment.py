@@ -1,6 +1,8 @@
+import itertools
 import json
 import math
 import random
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +12,13 @@ from hypothesis import strategies as st
 
 import seq2seq
 from seq2seq import trained
+from seq2seq.answering import Answer, Candidate
 from seq2seq.cli.main import main
-from seq2seq.data.lines import Note
-from seq2seq.data.pieces import text_parts
+from seq2seq.data.lines import Note, rejoined, repair
+from seq2seq.data.pieces import cut_text, text_parts
 from seq2seq.errors import DecodingError
-from seq2seq.evaluation.alignment import Aligner, AlignmentSettings, TextPair, pharaoh
+from seq2seq.evaluation.alignment import Aligner, AlignmentSettings, TextPair, aligned, pharaoh
+from seq2seq.line_constraints import LineConstraints
 
 WORDS = ["the", "quick", "brown", "fox", "jumps", "over", "a", "lazy", "dog"]
 
@@ -143,6 +147,30 @@ def test_parts_of_a_long_line_keep_their_places(model):
     assert [len(answer.candidates[0].text) for answer in answers] == [
         len(text) for text in model.translate(lines, n_best=2)
     ]
+
+
+def test_parts_of_a_long_line_whose_tags_are_kept(model):
+    """Spaces about tags change when the line is put together; each part's words stay linked with the part's own."""
+    line = repair("the quick <b>fox</b> jumps over <i> a lazy </i> dog. " * 40)
+    required = LineConstraints(None, None, placeholders=True, tokenizer=model.tokenizers.source)
+    by = partial(cut_text, tokenizer=model.tokenizers.source, max_length=model.config.data.max_length)
+    ((pieces, notes),) = required.cut([line], first=0, by=by)
+    outputs = tuple(["a dog <b> jumps </b> over", "", "<i>the fox</i>"][number % 3] for number in range(len(pieces)))
+    assert len(pieces) > 3
+    before = Candidate(rejoined(outputs), 0.0, 0.0, 9, outputs)
+    reported = required.reported([Answer(line.text, (before,), notes)])
+    ((candidate,),) = (answer.candidates for answer in aligned(reported, aligner(model), together=1))
+    assert candidate.text.startswith("a dog <b>jumps</b> over <i> the fox </i>")
+    sources = text_parts(line.text, model.tokenizers.source, max_length=model.config.data.max_length)
+    allowed, place, word = set(), 0, 0
+    for part, output in zip(sources, outputs, strict=True):
+        place = line.text.index(part, place)
+        first = len(line.text[: place + 1].split()) - 1
+        words = {"": 0, "a dog <b> jumps </b> over": 4, "<i>the fox</i>": 4}[output]
+        allowed |= set(itertools.product(range(first, first + len(part.split())), range(word, word + words)))
+        place, word = place + len(part), word + words
+    assert set(candidate.alignment) <= allowed
+    assert [target for _, target in sorted(candidate.alignment, key=lambda link: link[1])] == list(range(word))
 
 
 def test_what_is_refused(model, tiny_checkpoint):
