@@ -76,7 +76,8 @@ class Comet(Metric):  # type: ignore[misc]
     def _compute_score_from_stats(self, stats: list[float]) -> Score:
         return Score("COMET", float(stats[0]) / float(stats[1]))
 
-    # What sacreBLEU's metrics of counted words have besides.
+    # sacreBLEU's class is abstract in these too, and calls them from its own `_extract_corpus_statistics` only. Ours
+    # takes its place, because a sentence alone comes without its source, which the model must read.
 
     def _preprocess_segment(self, sent: str) -> str:
         return sent
@@ -85,7 +86,7 @@ class Comet(Metric):  # type: ignore[misc]
         return {}
 
     def _compute_segment_statistics(self, hypothesis: str, ref_kwargs: dict[str, Any]) -> list[float]:
-        raise NotImplementedError("a COMET model reads a whole text at once")
+        raise NotImplementedError("a COMET model reads the source too, which is not given here: score the whole text")
 
 
 def _load(name: str) -> tuple[Any, str]:
