@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cache, cached_property
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from seq2seq.answering import Answer, CutLines, Join, Solve
@@ -25,6 +24,7 @@ from seq2seq.data.pieces import Piece
 from seq2seq.data.tokenizer import EOS, UNK, SentencePieceTokenizer, Tokenizer, Tokenizers
 from seq2seq.decoding import Hypothesis
 from seq2seq.decoding.fallback import Fallback, fallbacks
+from seq2seq.device import is_out_of_memory
 from seq2seq.errors import DecodingError
 from seq2seq.evaluation.coverage import Forcer
 from seq2seq.signals.bounds import Bounds, Judgement, judged
@@ -120,7 +120,9 @@ class Inspector:
         for step in steps:
             try:
                 (again,) = self.inspect([piece], find([piece], step.settings)[0])
-            except (torch.OutOfMemoryError, DecodingError):
+            except Exception as error:
+                if not isinstance(error, DecodingError) and not is_out_of_memory(error):
+                    raise
                 break  # too wide for the memory, or too strict for a prefix that repeats itself: what is there stays
             tried.append((step.changes, again))
             if not again.judgement.mendable:

@@ -112,12 +112,13 @@ def test_what_no_search_can_mend_is_not_made_again(translator: Translator, monke
     assert answer.report.flags == (Flag.unreadable,) and not answer.report.retried and sizes == [1]
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError(), RuntimeError("can't allocate memory"), MemoryError()])
 def test_a_search_too_large_for_memory_leaves_the_first(
-    translator: Translator, monkeypatch: pytest.MonkeyPatch
+    error: Exception, translator: Translator, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def found(piece: Piece, settings: DecodingConfig) -> Hypothesis:
         if settings.no_repeat_ngram_size:
-            raise torch.OutOfMemoryError
+            raise error
         return LOOP
 
     made_up(translator, monkeypatch, found)
