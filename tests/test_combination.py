@@ -282,8 +282,8 @@ def test_translate_and_score_take_several(
     ("words", "sentence"),
     [
         (["translate", "--ckpt", "{a}", "{bytes}"], "has another vocabulary than"),
-        (["translate", "--ckpt", "{a}", "--ensemble", "probs"], "ensemble=probs has no effect with one checkpoint"),
-        (["translate", "--ckpt", "{a}", "--lm-weight", "0.3"], "lm_weight (0.3) has no effect without lm"),
+        (["translate", "--ckpt", "{a}", "--ensemble", "probs"], "--ensemble probs has no effect with one checkpoint"),
+        (["translate", "--ckpt", "{a}", "--lm-weight", "0.3"], "--lm-weight (0.3) has no effect without --lm"),
         (["translate", "--ckpt", "x", "y", "--alignments", "z"],
          "--alignments reads the attention of one model, but --ckpt x y makes it several together; name one folder"),
         (["translate", "--ckpt", "x", "--ckpt", "x", "--alignments", "z"], "but --ckpt x x makes it several"),

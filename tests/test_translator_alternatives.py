@@ -53,7 +53,7 @@ def test_without_a_prefix_and_beside_other_lines(translator: Translator) -> None
         assert alone == list(dict.fromkeys(answer.candidates))
         assert len(alone) == (3 if line else 1)
     assert [answer.text for answer in together] != translator.translate(lines)
-    with pytest.raises(DecodingError, match="n_best has no effect with alternatives"):
+    with pytest.raises(DecodingError, match="--n-best has no effect with --alternatives"):
         translator.alternatives("the dog", n_best=2)
 
 
@@ -72,8 +72,8 @@ def test_command_line(tiny_checkpoint: Make, tmp_path: Path, capfd: pytest.Captu
     first = json.loads(capfd.readouterr().out.splitlines()[0])
     assert [one["text"] for one in first["n_best"]] == [line[1] for line in lines[:3]]
     for more, message in [
-        (["--n-best", "2"], "n_best has no effect with alternatives"),
-        (["--mbr", "chrf"], "mbr has no effect with alternatives"),
+        (["--n-best", "2"], "--n-best has no effect with --alternatives"),
+        (["--mbr", "chrf"], "--mbr has no effect with --alternatives"),
         (["--scores"], "--scores has no effect with --alternatives"),
     ]:
         assert translate([*words, *more]) == 2

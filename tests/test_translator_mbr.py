@@ -111,4 +111,4 @@ def test_command_line(tiny_checkpoint: Make, tmp_path: Path, capfd: pytest.Captu
     assert len(capfd.readouterr().out.splitlines()) == len(LINES)
     assert translate([*words, "--mbr-candidates", "6"]) == 2
     error = capfd.readouterr().err
-    assert "mbr_candidates=6 has no effect without mbr=chrf or bleu" in error and error.count("\n") == 1
+    assert "--mbr-candidates 6 has no effect without --mbr chrf or bleu" in error and error.count("\n") == 1

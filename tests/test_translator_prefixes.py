@@ -126,7 +126,10 @@ def test_command_line(tiny_checkpoint: Make, tmp_path: Path, capfd: pytest.Captu
     assert all(text.startswith(prefix) for text, prefix in zip(out.splitlines(), PREFIXES, strict=True))
     assert "1  prefix with characters outside the vocabulary" in err
     for more, message in [
-        (["--prefix", str(tmp_path / "few")], "There are 3 prefixes for more lines; each line needs one."),
+        (
+            ["--prefix", str(tmp_path / "few")],
+            f"few: --prefix has 3 lines, the input ({tmp_path}/in) has {len(LINES)}; give",
+        ),
         (["--prefix", "-", "--resume", "--output", str(tmp_path / "out")], "--prefix must name a file"),
         (["--prefix", "-", "--input", "-"], "--prefix - and --input - cannot both be read from stdin"),
         (["--prefix", str(tmp_path / "nothing")], "cannot be read"),

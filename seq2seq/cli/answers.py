@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from seq2seq.cli.alignments import write_alignments
 from seq2seq.cli.combining import combination_settings
 from seq2seq.cli.constraints import ConstraintCount, as_fields
+from seq2seq.cli.line_counts import check_line_counts
 from seq2seq.cli.reporting import Reports
 from seq2seq.cli.resuming import begin, check_files, check_resume
 from seq2seq.cli.stops import terminable
@@ -56,6 +57,7 @@ def answer_lines(
     inputs = Inputs(arguments.input)
     inputs.refuse(arguments.output)
     check_files(arguments)
+    check_line_counts(arguments, inputs)
     with contextlib.ExitStack() as stack:
         output = stack.enter_context(Output(arguments.output, keep=True))
         links = None

@@ -22,6 +22,7 @@ from seq2seq.cli.augmentation import (
     training_command,
     translate_rest,
 )
+from seq2seq.cli.formulas import length_formulas
 from seq2seq.cli.options import add_model_options, add_search_options, given_settings
 from seq2seq.cli.pair_output import LineProgress, PairOutput, Record
 from seq2seq.cli.streams import Inputs
@@ -81,6 +82,9 @@ class Counts:
                 rows.append((f"left out: {label}", getattr(self, item.name)))
         rows.append(("pairs written", self.pairs))
         return "\n".join(f"{label:<50}{count:>12,}" for label, count in rows)
+
+
+epilog = length_formulas
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -15,6 +15,7 @@ from seq2seq.cli.augmentation import (
     training_command,
     translate_rest,
 )
+from seq2seq.cli.formulas import length_formulas
 from seq2seq.cli.options import add_model_options, add_search_options, at_least_one, given_settings
 from seq2seq.cli.pair_output import LineProgress, PairOutput, Record
 from seq2seq.config import Config, DecodingConfig, Search, Task
@@ -33,6 +34,8 @@ trained model. A smaller model learns more from the result, which is more regula
 writes distilled/train.en, the sources as they are, and distilled/train.de, the model's outputs, line by line; then it
 shows the command that trains on them. Stopped, the same command goes on where it was. The last line of stdout is a
 summary in JSON."""
+
+epilog = length_formulas
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

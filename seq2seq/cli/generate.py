@@ -6,6 +6,7 @@ import time
 
 from seq2seq.cli.answers import load_model
 from seq2seq.cli.combining import add_combination_options
+from seq2seq.cli.formulas import length_formulas
 from seq2seq.cli.options import add_model_options, add_search_options, at_least_one, given_settings
 from seq2seq.cli.streams import Output
 from seq2seq.errors import ConfigError
@@ -43,6 +44,8 @@ SETTINGS = [
     "suppress_text",
 ]
 SEPARATOR = "---"
+
+epilog = length_formulas
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -20,6 +20,7 @@ from seq2seq.cli import (
 from seq2seq.cli import translate as translation
 from seq2seq.cli.options import Parser
 from seq2seq.cli.streams import guarded
+from seq2seq.cli.wording import as_options
 
 COMMANDS = {
     "translate": (translation, "text in, its translation out, line by line"),
@@ -53,12 +54,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         dest="command", required=True, metavar="COMMAND", help="seq2seq COMMAND --help says more"
     )
     for name, (command, _) in COMMANDS.items():
-        late_epilog = translation.epilog if command is translation else None
+        late_epilog = getattr(command, "epilog", None)
         command.add_arguments(commands.add_parser(name, description=command.DESCRIPTION, late_epilog=late_epilog))
     parsed = parser.parse_args(arguments)
     command, _ = COMMANDS[parsed.command]
     program = f"seq2seq {parsed.command}"
-    return guarded(program, lambda: command.run(parsed, program))
+    takes_options = command not in (plan, verify_resume)  # not the KEY=VALUE of a training run
+    return guarded(program, lambda: command.run(parsed, program), say=as_options if takes_options else str)
 
 
 def translate(arguments: Sequence[str] | None = None) -> int:
@@ -67,7 +69,7 @@ def translate(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--version", action="version", version=f"seq2seq {__version__}")
     translation.add_arguments(parser)
     parsed = parser.parse_args(arguments)
-    return guarded("seq2seq-translate", lambda: translation.run(parsed, "seq2seq-translate"))
+    return guarded("seq2seq-translate", lambda: translation.run(parsed, "seq2seq-translate"), say=as_options)
 
 
 if __name__ == "__main__":

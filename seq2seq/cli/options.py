@@ -149,14 +149,14 @@ def add_line_options(parser: argparse.ArgumentParser) -> None:
         "--json",
         action="store_true",
         help="one JSON object a line: line (number from 0), source, text, score, log_prob, notes, n_best when more "
-        "than one is asked for, and constraints where phrases are required",
+        "than one is asked for, constraints where phrases are required, and alignment with --alignments",
     )
 
 
 SEARCH_HELP = {
     "search": "greedy: the likeliest token each time; beam: the best of several hypotheses; sample: by chance",
     "beam_size": "hypotheses followed side by side",
-    "length_normalisation": "how hypotheses of different length are compared, see below",
+    "length_normalisation": "how hypotheses of different length are compared, see the end of this help",
     "length_penalty": "alpha of it; larger favours longer output",
     "n_best": "outputs of each line, best first, each on a line: NUMBER ||| TEXT ||| SCORE, with the number of the "
     "input line from 0; always N lines for each, the last repeated if the search finds fewer",
@@ -178,7 +178,8 @@ SEARCH_HELP = {
     "SentencePiece for a space, ▁the, and bytes as <0x0A>",
     "suppress_text": "words and phrases that are never written, in whatever pieces: as whole words (ass forbids "
     "neither class nor asset), with case counting",
-    "coverage_penalty": "beam search: what source tokens that got little attention cost, see below; 0: nothing",
+    "coverage_penalty": "beam search: what source tokens that got little attention cost, see the end of this "
+    "help; 0: nothing",
     "num_beam_groups": "diverse beam search: groups of equal size that the beam is divided into, each kept from the "
     "tokens of those before it (Vijayakumar et al. 2018)",
     "diversity_penalty": "of diverse beam search: nats that a token costs for each beam of an earlier group that "

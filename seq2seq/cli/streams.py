@@ -20,7 +20,7 @@ from typing import IO, BinaryIO, cast
 
 from seq2seq.cli.stops import Terminated, Uninterrupted
 from seq2seq.data.lines import ByteStream, Line, read_lines
-from seq2seq.errors import DataError, Seq2SeqError
+from seq2seq.errors import ConfigError, DataError, DecodingError, Seq2SeqError
 
 PAUSE = 0.05
 """Seconds without input on a pipe after which the lines at hand are worked on instead of waiting for more."""
@@ -96,6 +96,26 @@ class Inputs:
             for name in self._names:
                 if os.path.samestat(os.fstat(0) if name == "-" else os.stat(name), os.stat(written)):
                     raise DataError(f"{written}: --output is also an input, which it would replace; name another file.")
+
+    def count(self) -> int:
+        """How many lines they have; all of them are ordinary files.
+
+        Raises:
+            DataError: one cannot be read.
+        """
+        lines = 0
+        for name in self._names:
+            try:
+                last = b"\n"
+                for block in _blocks(name):
+                    lines += block.count(b"\n")
+                    last = block[-1:]
+                lines += last != b"\n"
+            except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+                raise DataError(f"{name}: this gzip file is damaged or cut off ({error}).") from error
+            except OSError as error:
+                raise DataError(f"{_named(name)}: cannot be read ({_reason(error)}).") from error
+        return lines
 
     @property
     def again(self) -> bool:
@@ -308,14 +328,21 @@ class Output:
         return DataError(f"{'stdout' if self.name == '-' else self.name}: cannot be written ({_reason(error)}).{kept}")
 
 
-def guarded(program: str, action: Callable[[], int]) -> int:
+def guarded(program: str, action: Callable[[], int], *, say: Callable[[str], str] = str) -> int:
     """Run a command and turn whatever the user can mend into one sentence on stderr.
+
+    Args:
+        program: how to call it.
+        action: does it.
+        say: what to say of a setting that is wrong, given what the Python API says.
 
     Returns:
         the exit code: 0, 2 for an error, 130 after Ctrl-C, 143 after SIGTERM, 141 when the reader of stdout went away.
     """
     try:
         return action()
+    except (ConfigError, DecodingError) as error:
+        return _fail(program, say(str(error)))
     except Seq2SeqError as error:
         return _fail(program, str(error))
     except BrokenPipeError:
@@ -381,6 +408,23 @@ def _hash_of(descriptor: int) -> str:
         digest.update(block)
         place += len(block)
     return digest.hexdigest()
+
+
+def _blocks(name: str) -> Iterator[bytes]:
+    """The bytes of an ordinary file, unpacked; of stdin from where it is read next, without moving that place."""
+    if name.endswith(".gz"):
+        with gzip.open(name) as file:
+            while block := file.read(1 << 20):
+                yield block
+        return
+    descriptor = os.dup(0) if name == "-" else os.open(name, os.O_RDONLY)
+    try:
+        place = os.lseek(descriptor, 0, os.SEEK_CUR)
+        while block := os.pread(descriptor, 1 << 20, place):
+            yield block
+            place += len(block)
+    finally:
+        os.close(descriptor)
 
 
 def _waits_for(file: IO[bytes]) -> Callable[[], bool]:

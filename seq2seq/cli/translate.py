@@ -6,6 +6,7 @@ from seq2seq.cli.alignments import add_alignment_options, alignment_settings, ch
 from seq2seq.cli.answers import answer_lines
 from seq2seq.cli.combining import add_combination_options
 from seq2seq.cli.constraints import add_constraint_options, given_constraints
+from seq2seq.cli.formulas import length_formulas
 from seq2seq.cli.options import (
     add_engine_options,
     add_line_options,
@@ -57,12 +58,8 @@ SETTINGS = [
 
 def epilog() -> str:
     """The formulas of length normalisation, and the exit codes."""
-    from seq2seq.decoding import FORMULAS
-
-    formulas = "\n".join(f"  {kind.value:<8} {formula}" for kind, formula in FORMULAS.items())
     return (
-        "--length-normalisation, with alpha = --length-penalty and length in tokens, the end token included:\n"
-        f"{formulas}\n\n"
+        f"{length_formulas()}\n\n"
         "--coverage-penalty beta adds to the score beta * sum over source tokens i of log(min(sum over j of p_ij, 1))\n"
         "(Wu et al. 2016), p_ij being the attention from the j-th token written to i, the mean over the heads of the\n"
         "last decoder layer; 0.2 is usual.\n\n"

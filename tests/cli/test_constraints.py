@@ -110,7 +110,7 @@ def test_mistakes_are_named(checkpoint: Path, tmp_path: Path, capsys: pytest.Cap
     for arguments, message in [
         (["--glossary", str(tmp_path / "terms.tsv")], "terms.tsv, line 1: 0 tabs"),
         (["--constraints", str(tmp_path / "none")], "cannot be read"),
-        (["--constraints", str(tmp_path / "in"), "--search", "sample"], "need search=beam"),
+        (["--constraints", str(tmp_path / "in"), "--search", "sample"], "need --search beam"),
         (["--constraints", str(tmp_path / "in"), "--output", str(tmp_path / "in")], "also an input"),
         (["--constraints", "-", "--input", "-"], "cannot both be stdin"),
     ]:

@@ -175,7 +175,7 @@ REFUSED = {
     "narrow": (["--interpolate", "9"], r"--interpolate (9) is more than --beam-size (3)"),
     "same": (["--source-language", "de"], "both sides would be"),
     "text": (["--data", "nowhere"], "--data=nowhere: no source file"),
-    "setting": (["--top-k", "3"], "top_k has no effect with search=beam"),
+    "setting": (["--top-k", "3"], "--top-k has no effect with --search beam"),
 }
 
 

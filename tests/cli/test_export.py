@@ -70,10 +70,10 @@ def test_what_is_refused(tiny_checkpoint: Make, tmp_path: Path, capfd: pytest.Ca
         assert message in streams.err and streams.err.count("\n") == 1 and not streams.out
     assert not (tmp_path / "new").exists()
     for arguments, message in [
-        (["--engine", "ctranslate2", "--patience", "0"], "patience=0 has no equivalent"),
+        (["--engine", "ctranslate2", "--patience", "0"], "--patience 0 has no equivalent"),
         (["--engine", "ctranslate2", "--quantization", "int8", "--precision", "float32"], "has no effect beside"),
         (["--engine", "ctranslate2", "--quantization", "float16"], "cannot compute in float16"),
-        (["--quantization", "int8"], "has no effect with engine=torch"),
+        (["--quantization", "int8"], "has no effect with --engine torch"),
     ]:
         assert call("--ckpt", folder, *arguments) == 2
         streams = capfd.readouterr()

@@ -50,10 +50,10 @@ def test_samples(written: Callable[..., str]) -> None:
     ("options", "message"),
     [
         (["--search", "greedy", "--num-samples", "2"], "--samples has no effect without --search sample"),
-        (["--search", "greedy", "--top-k", "2"], "top_k has no effect with search=greedy"),
-        (["--min-length", "5"], "min_length has no effect: this model was trained on whole files"),
+        (["--search", "greedy", "--top-k", "2"], "--top-k has no effect with --search greedy"),
+        (["--min-length", "5"], "--min-length has no effect: this model was trained on whole files"),
         (["--draft-tokens", "3"], "--draft-tokens has no effect without --draft"),
-        (["--max-new-tokens", "0"], "max_new_tokens (0) must be at least 1"),
+        (["--max-new-tokens", "0"], "--max-new-tokens (0) must be at least 1"),
     ],
 )
 def test_what_is_refused(written: Callable[..., str], options: list[str], message: str) -> None:

@@ -89,8 +89,8 @@ def test_what_is_refused(checkpoint: Path, tmp_path: Path, capfd: pytest.Capture
         (["--output", tmp_path / "out", "--report", tmp_path / "out.partial"], "would mix with the output"),
         (["--report", tmp_path / "in"], "is also an input, which it would replace"),
         (["--report", tmp_path / "no" / "report"], "make it, or name another file"),
-        (["--report", tmp_path / "report", "--min-coverage", "2"], "min_coverage (2.0) must be at least 0"),
-        (["--report", tmp_path / "report", "--min-relative-length", "3"], "must be below max_relative_length"),
+        (["--report", tmp_path / "report", "--min-coverage", "2"], "--min-coverage (2.0) must be at least 0"),
+        (["--report", tmp_path / "report", "--min-relative-length", "3"], "must be below --max-relative-length"),
     ]:
         assert call(*good, *arguments) == 2, arguments
         captured = capfd.readouterr()

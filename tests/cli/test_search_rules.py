@@ -96,11 +96,11 @@ def test_generated_text_has_no_suppressed_word(run: Run, tiny_checkpoint: Callab
 @pytest.mark.parametrize(
     ("option", "value", "sentence"),
     [
-        ("--suppress-tokens", "</s>", "suppress_tokens (</s>) is a special token"),
-        ("--suppress-tokens", "dog", "suppress_tokens (dog) is no piece of the target's vocabulary"),
-        ("--suppress-text", " ", "suppress_text holds a blank text"),
-        ("--repetition-penalty", "0", "repetition_penalty (0.0) must be above 0"),
-        ("--no-repeat-ngram-size", "-1", "no_repeat_ngram_size (-1) must be at least 0"),
+        ("--suppress-tokens", "</s>", "--suppress-tokens (</s>) is a special token"),
+        ("--suppress-tokens", "dog", "--suppress-tokens (dog) is no piece of the target's vocabulary"),
+        ("--suppress-text", " ", "--suppress-text holds a blank text"),
+        ("--repetition-penalty", "0", "--repetition-penalty (0.0) must be above 0"),
+        ("--no-repeat-ngram-size", "-1", "--no-repeat-ngram-size (-1) must be at least 0"),
     ],
 )
 def test_impossible_values(run: Run, translator: Path, text: Path, option: str, value: str, sentence: str) -> None:

@@ -258,12 +258,12 @@ def test_errors_are_one_sentence(
         ([*good, "--output", tmp_path / "link.txt"], "--output is also an input"),
         (["--ckpt", checkpoint, "--input", tmp_path / "new.partial", "--output", tmp_path / "new"], "is also an input"),
         ([*good, "--output", tmp_path], "cannot be written (Is a directory)"),
-        ([*good, "--beam-size", "4", "--search", "greedy"], "beam_size has no effect with search=greedy"),
-        ([*good, "--seed", "4"], "seed has no effect with search=beam"),
-        ([*good, "--n-best", "50"], "n_best (50) is more than search=beam keeps"),
+        ([*good, "--beam-size", "4", "--search", "greedy"], "--beam-size has no effect with --search greedy"),
+        ([*good, "--seed", "4"], "--seed has no effect with --search beam"),
+        ([*good, "--n-best", "50"], "--n-best (50) is more than --search beam keeps"),
         ([*good, "--scores", "--json"], "--scores has no effect with --json"),
         ([*good, "--scores", "--n-best", "2"], "--scores has no effect with --n-best"),
-        ([*good, "--device", "toaster"], "device (toaster) must be auto, cpu"),
+        ([*good, "--device", "toaster"], "--device (toaster) must be auto, cpu"),
         ([*good, "--precision", "float16", "--device", "cpu"], "float16 is for GPUs"),
     ]:
         assert call(*arguments) == 2, arguments
