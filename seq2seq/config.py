@@ -652,12 +652,12 @@ class DecodingConfig:
             )
         if self.num_beam_groups == 1 and self.search is Search.beam:
             yield from without_effect(self, "decoding.", ["diversity_penalty"], "with decoding.num_beam_groups=1")
-        if self.max_length and self.min_length >= self.max_length:
+        if 0 < self.max_length <= self.min_length:
             yield (
                 f"decoding.min_length ({self.min_length}) leaves no room for the end token within decoding.max_length "
                 f"({self.max_length}); lower the one or raise the other."
             )
-        if self.min_length_ratio > self.max_length_ratio:
+        if 0 < self.max_length_ratio < self.min_length_ratio:
             yield (
                 f"decoding.min_length_ratio ({self.min_length_ratio}) is more than decoding.max_length_ratio "
                 f"({self.max_length_ratio}); lower the one or raise the other."

@@ -156,12 +156,13 @@ def _check_phrases(settings: DecodingConfig, demands: Demands) -> None:
     if demands.alternatives is not None:
         raise DecodingError("alternatives have no effect with constraints, glossary or keep_placeholders.")
     if demands.keep_placeholders and demands.prefixes is not None:  # one may hold more placeholders than the line
-        raise DecodingError("prefixes do not go with keep_placeholders; leave one of them out.")
+        raise DecodingError("keep_placeholders does not go with prefixes; leave one of them out.")
     if demands.retry:
         raise DecodingError("retry does not go with constraints, glossary or keep_placeholders; leave it out.")
     if settings.search is not Search.beam or settings.beam_size < 2:
         raise DecodingError(
-            "constraints, glossary and keep_placeholders need search=beam with a beam_size of at least 2."
+            "constraints, glossary and keep_placeholders need search=beam with a beam_size of at least 2; set these, "
+            "or leave the phrases out."
         )
     if settings.num_beam_groups > 1 or settings.coverage_penalty:
         name = "num_beam_groups" if settings.num_beam_groups > 1 else "coverage_penalty"

@@ -53,7 +53,7 @@ def test_without_a_prefix_and_beside_other_lines(translator: Translator) -> None
         assert alone == list(dict.fromkeys(answer.candidates))
         assert len(alone) == (3 if line else 1)
     assert [answer.text for answer in together] != translator.translate(lines)
-    with pytest.raises(DecodingError, match="--n-best has no effect with --alternatives"):
+    with pytest.raises(DecodingError, match="n_best has no effect with alternatives"):
         translator.alternatives("the dog", n_best=2)
 
 

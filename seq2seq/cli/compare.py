@@ -64,16 +64,16 @@ def run(arguments: argparse.Namespace, program: str) -> int:
         texts.keep(arguments.html)
     texts.report()
     judge = judge_of(names, references, sources=sources, comet_model=arguments.comet_model, device=arguments.device)
+    comparison = compare(
+        judge, (arguments.a, arguments.b), a, b, references, sources=sources, samples=arguments.samples
+    )
+    if arguments.html:  # before anything is told
+        _write(Path(arguments.html), comparison)
     with Output("-") as output:
-        comparison = compare(
-            judge, (arguments.a, arguments.b), a, b, references, sources=sources, samples=arguments.samples
-        )
         for line in page(comparison, show=arguments.show):
             output.write(f"{line}\n")
-    if arguments.html:
-        _write(Path(arguments.html), comparison)
-        if not arguments.quiet:
-            print(f"{program}: all {len(a):,} sentences are in {arguments.html}", file=sys.stderr)
+    if arguments.html and not arguments.quiet:
+        print(f"{program}: all {len(a):,} sentences are in {arguments.html}", file=sys.stderr)
     return 0
 
 

@@ -26,6 +26,9 @@ _WORD = re.compile(
 )
 """Names that are also words stand where a setting is spoken of."""
 
+ALIGNMENTS = {"layer": "--alignment-layers", "threshold": "--alignment-threshold"}
+_ALIGNMENT = re.compile(r"(?<![\w-])alignment (layer|threshold)(?= [\d(-])")
+
 
 def as_options(message: str) -> str:
     """A message of the Python API with its settings as options."""
@@ -34,7 +37,7 @@ def as_options(message: str) -> str:
         value = "" if found[2] == "True" else f" {found[2]}"
         return f"{OPTIONS[found[1]]}{value}"
 
-    message = _WITH_VALUE.sub(with_value, message)
+    message = _WITH_VALUE.sub(with_value, _ALIGNMENT.sub(lambda found: ALIGNMENTS[found[1]], message))
     for pattern in (_BEFORE_VALUE, _NAME, _WORD):
         message = pattern.sub(lambda found: OPTIONS[found[1]], message)
     return message

@@ -97,7 +97,7 @@ def test_mistakes_are_named(checkpoint: Path, tmp_path: Path, capsys: pytest.Cap
         model.translate(["a"], constraints=[["a"], []])
     with pytest.raises(TypeError, match="one string"):
         model.translate(["a"], constraints=["a"])
-    with pytest.raises(DecodingError, match="prefixes do not go with keep_placeholders"):
+    with pytest.raises(DecodingError, match="keep_placeholders does not go with prefixes"):
         model.translate(["a {name}"], prefixes=["{name} {name}"], keep_placeholders=True)
     with pytest.raises(DecodingError, match="suppress_text has no effect on how alternatives begin"):
         list(model.translate_stream(["a"], alternatives=2, suppress_text=["b"]))

@@ -48,6 +48,10 @@ Make = Callable[..., Path]
             "/tmp/beam_size/best: set data.max_length or decoding.n_best; see --n-best.",
             "/tmp/beam_size/best: set data.max_length or decoding.n_best; see --n-best.",
         ),
+        (
+            "alignment layer -1 is none; alignment threshold (2.0) must be above 0.",
+            "--alignment-layers -1 is none; --alignment-threshold (2.0) must be above 0.",
+        ),
         ("bounds have no effect without retry=True here.", "bounds have no effect without --retry here."),
     ],
 )
