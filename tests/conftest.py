@@ -4,9 +4,10 @@ import io
 import itertools
 import os
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import hypothesis
 import pytest
@@ -27,7 +28,11 @@ from seq2seq.data.tokenizer import (
     Tokenizer,
     Tokenizers,
 )
+from seq2seq.files import write_bytes
 from seq2seq.model.build import build_model
+from seq2seq.training.curves import draw_curves
+
+FSYNC = os.fsync
 
 # One thread: tiny models gain nothing from more, and several test runs may share the machine.
 torch.set_num_threads(1)
@@ -36,6 +41,37 @@ torch.set_num_threads(1)
 hypothesis.settings.register_profile("local", deadline=None, print_blob=True)
 hypothesis.settings.register_profile("ci", deadline=None, derandomize=True)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "local")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_runs() -> Iterator[None]:
+    """What most of the time of a tiny run went into is done by the tests of it only.
+
+    These are the picture of its curves, of which a mere beginning is written here, and waiting for the disk to have
+    what was written, which matters to a power cut only. Processes that are forked have this too; commands in processes
+    of their own do all that they do for users.
+    """
+
+    def draw_nothing(metrics_lines: Path, picture: Path) -> None:
+        assert metrics_lines.is_file()
+        write_bytes(picture, b"\x89PNG")
+
+    with mock.patch("seq2seq.train.draw_curves", draw_nothing), mock.patch("os.fsync", os.fstat):
+        yield
+
+
+@pytest.fixture
+def real_curves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs draw their curves."""
+    monkeypatch.setattr("seq2seq.train.draw_curves", draw_curves)
+
+
+@pytest.fixture(scope="module")
+def real_fsync() -> Iterator[None]:
+    """What is written is on the disk."""
+    with mock.patch("os.fsync", FSYNC):
+        yield
+
 
 SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 

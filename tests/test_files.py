@@ -11,6 +11,8 @@ from hypothesis import strategies as st
 
 from seq2seq.files import sha256, whole_folder, write_bytes, write_json, write_text
 
+pytestmark = pytest.mark.usefixtures("real_fsync")
+
 
 class Fault:
     """The n-th call among some system calls fails as on a full disk, or is cut short as by Ctrl-C."""

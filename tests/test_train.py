@@ -82,6 +82,7 @@ def figures(run_dir: Path) -> list[dict[str, object]]:
     return [{k: v for k, v in record.items() if k not in ("seconds", "tokens_per_second")} for record in records]
 
 
+@pytest.mark.usefixtures("real_curves")
 def test_learns_to_reverse_digits(corpus: Path, tmp_path: Path) -> None:
     more = [
         "training.steps=1000", "training.early_stopping=chrf", "training.learning_rate=4e-3",
@@ -188,6 +189,7 @@ def test_going_on_equals_never_stopping(
     assert all(torch.equal(tensor, best[1][name]) for name, tensor in best[0].items())
 
 
+@pytest.mark.usefixtures("real_curves")
 def test_pictures_that_cannot_be_written_end_no_run(
     corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
