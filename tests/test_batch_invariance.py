@@ -103,4 +103,4 @@ def test_there_are_close_decisions_and_others(
     monkeypatch.setattr(translator.searcher, "search", counted)
     lines = ["".join(random.Random(seed).choices("abc .", k=8)) + "c" for seed in range(40)]
     texts(translator, lines, **SEARCHES[search])
-    assert sizes[0] == 40 and 0 < len(sizes) - 1 < 40
+    assert sizes[0] >= 40 and 0 < len(sizes) - 1 < 40  # lines of two sentences are two pieces
