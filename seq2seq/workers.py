@@ -6,11 +6,13 @@ interpreter, which runs in one of them at a time; processes do not, but only a p
 its own may fork.
 """
 
+import contextlib
 import multiprocessing
 import os
 import pickle
 import signal
 import sys
+import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.connection import Connection, wait
@@ -50,7 +52,8 @@ def results_in_order(
         processes: workers are forked processes, each with one thread of torch; what `work` changes is lost with them.
 
     Raises:
-        Exception: what work raised; items not begun by then are left.
+        Exception: what work raised, or of a process a RuntimeError where that cannot be passed on; items not begun by
+            then are left.
         DecodingError: a process was ended by something else.
     """
     if workers < 2:
@@ -80,31 +83,30 @@ def _by_processes(work: Callable[[Item], Result], items: Sequence[Item], workers
     try:
         for _ in range(min(workers, len(items))):
             here, there = fork.Pipe()
-            process = fork.Process(target=_serve, args=(work, items, there, os.getpid()), daemon=True)
+            ours = [*running, here]
+            process = fork.Process(target=_serve, args=(work, items, there, ours, os.getpid()), daemon=True)
             process.start()
             there.close()
             running[here] = process
-            here.send(next(todo))
+            with _its_end_is_an_error(process):
+                here.send(next(todo))
         for place in range(len(items)):
             while place not in done:
                 for ready in wait(list(running)):
                     assert isinstance(ready, Connection)
-                    try:
-                        index, result, error = pickle.loads(ready.recv_bytes())
-                    except EOFError:
-                        running[ready].join()
-                        raise DecodingError(
-                            f"A worker process was ended (exit code {running[ready].exitcode}), perhaps for want of "
-                            "memory; use fewer threads or a smaller batch_tokens."
-                        ) from None
+                    process = running[ready]
+                    with _its_end_is_an_error(process):
+                        answer = ready.recv_bytes()
+                    index, result, error, where = pickle.loads(answer)
                     if error is not None:
-                        raise error
+                        raise error from _WorkerError(where)
                     done[index] = result
                     if (following := next(todo, None)) is None:
-                        running[ready].terminate()  # to give back its memory takes it as long as a few lines
+                        process.terminate()  # to give back its memory takes it as long as a few lines
                         idle[ready] = running.pop(ready)
                     else:
-                        ready.send(following)
+                        with _its_end_is_an_error(process):
+                            ready.send(following)
             yield done.pop(place)
     finally:
         for process in running.values():
@@ -114,21 +116,66 @@ def _by_processes(work: Callable[[Item], Result], items: Sequence[Item], workers
             connection.close()
 
 
-def _serve(work: Callable[[Item], Result], items: Sequence[Item], there: Connection, parent: int) -> None:
-    """Do the items whose numbers come, in a forked process, until the one that forked it is gone."""
+class _WorkerError(Exception):
+    """Where in a process an error was raised, for tracebacks."""
+
+    def __str__(self) -> str:
+        return f"in a worker process:\n{self.args[0]}"
+
+
+@contextlib.contextmanager
+def _its_end_is_an_error(process: Any) -> Iterator[None]:
+    """Speak with a process; that it is gone, before it took what is said or after, is for want of memory at most.
+
+    Raises:
+        DecodingError: it is gone.
+    """
+    try:
+        yield
+    except (EOFError, ConnectionError):  # a BrokenPipeError would mean that nobody reads stdout any more
+        process.join()
+        raise DecodingError(
+            f"A worker process was ended (exit code {process.exitcode}), perhaps for want of memory; use fewer threads "
+            "or a smaller batch_tokens."
+        ) from None
+
+
+def _serve(
+    work: Callable[[Item], Result], items: Sequence[Item], there: Connection, ours: Sequence[Connection], parent: int
+) -> None:
+    """Do the items whose numbers come, in a forked process, until the one that forked it is gone.
+
+    Args:
+        work: what to do with an item.
+        items: all of them.
+        there: brings numbers, takes answers.
+        ours: ends of pipes that are the other process's alone.
+        parent: its number.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the other process, which ends this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    for connection in ours:  # held open here, they would have an answer wait for a reader that is gone
+        connection.close()
     # The threads of the other process are not in this one, and must not be waited for.
     torch.set_num_threads(1)
-    while True:
-        while not there.poll(LOOK_AROUND):
-            if os.getppid() != parent:
-                return
-        index: int = there.recv()
-        answer: tuple[int, Result | None, Exception | None]
+    with contextlib.suppress(EOFError, ConnectionError):
+        while True:
+            while not there.poll(LOOK_AROUND):
+                if os.getppid() != parent:
+                    return
+            # Not send(): it would pass tensors as files that both processes share.
+            there.send_bytes(_answer(work, items, there.recv()))
+
+
+def _answer(work: Callable[[Item], Result], items: Sequence[Item], index: int) -> bytes:
+    """(index, result, error, where it was raised), one of the two in the middle None."""
+    try:
+        return pickle.dumps((index, work(items[index]), None, ""))
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is raised in the other process
+        where = traceback.format_exc()
         try:
-            answer = (index, work(items[index]), None)
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is raised in the other process
-            answer = (index, None, error)
-        # Not send(): it would pass tensors as files that both processes share.
-        there.send_bytes(pickle.dumps(answer))
+            answer = pickle.dumps((index, None, error, where))
+            pickle.loads(answer)
+        except Exception:  # noqa: BLE001 - so does an error with arguments of its own say what it is
+            answer = pickle.dumps((index, None, RuntimeError(f"{type(error).__name__}: {error}"), where))
+        return answer

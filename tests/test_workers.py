@@ -108,6 +108,45 @@ def test_the_death_of_a_process_is_an_error() -> None:
     assert not multiprocessing.active_children()
 
 
+class OfTwoError(Exception):
+    """Cannot be made again from its message."""
+
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(f"{first} {second}")
+
+
+def test_an_error_that_cannot_be_passed_on_is_told() -> None:
+    def work(item: int) -> object:
+        if item == 0:
+            raise OfTwoError("one", "two")
+        return threading.Lock()  # cannot be passed on either
+
+    with pytest.raises(RuntimeError, match="^OfTwoError: one two$") as raised:
+        list(results_in_order(work, [0, 0], workers=2, processes=True))
+    assert "in work\n    raise OfTwoError" in str(raised.value.__cause__)
+    with pytest.raises(TypeError, match="pickle.*lock"):
+        list(results_in_order(work, [1, 1], workers=2, processes=True))
+
+
+def test_the_death_of_a_process_between_items_is_an_error() -> None:
+    def work(item: int) -> int:
+        threading.Timer(0.1, os._exit, [9]).start()
+        return item
+
+    results = results_in_order(work, range(6), workers=2, processes=True)
+    assert next(results) == 0
+    for process in multiprocessing.active_children():
+        process.join()
+    with pytest.raises(DecodingError, match="ended .exit code 9"):
+        list(results)
+
+
+def test_the_death_of_a_process_before_its_first_item_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("seq2seq.workers._serve", lambda *_: os._exit(9))
+    with pytest.raises(DecodingError, match="ended .exit code 9"):
+        list(results_in_order(str, range(6), workers=2, processes=True))
+
+
 def test_processes_end_with_the_caller() -> None:
     results = results_in_order(lambda item: time.sleep(0.01), range(1000), workers=2, processes=True)
     next(results)
@@ -116,22 +155,25 @@ def test_processes_end_with_the_caller() -> None:
     assert not multiprocessing.active_children()
 
 
-def test_processes_end_when_the_other_is_killed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [1, 10_000_000])  # it waits for an item; or for its answer to be read
+def test_processes_end_when_the_other_is_killed(tmp_path: Path, size: int) -> None:
     code = (
         "import os, pathlib, sys, time, seq2seq.workers as workers\n"
         "workers.LOOK_AROUND = 0.1\n"
         "def work(item):\n"
         "    (pathlib.Path(sys.argv[1]) / str(os.getpid())).touch()\n"
-        "    return item\n"
+        f"    return bytes({size})\n"
         "for _ in workers.results_in_order(work, range(2), workers=2, processes=True): pass\n"
     )
     # It stands still with its processes idle, since the results are not asked for any more.
     code = code.replace("pass", "print('one', flush=True); time.sleep(600)")
     with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) as process:
         assert process.stdout is not None and process.stdout.readline() == b"one\n"
+        while len(list(tmp_path.iterdir())) < 2:
+            time.sleep(0.05)
         process.kill()
     ids = [int(path.name) for path in tmp_path.iterdir()]
-    assert ids
+    assert len(ids) == 2
     deadline = time.monotonic() + 60
     while any(Path(f"/proc/{number}").exists() for number in ids):
         assert time.monotonic() < deadline
