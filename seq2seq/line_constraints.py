@@ -10,7 +10,6 @@ from seq2seq.data.lines import Line
 from seq2seq.data.phrases import Constraint, kept, merged, of_phrases
 from seq2seq.data.pieces import Cut
 from seq2seq.data.placeholders import placeholder_constraints, recut, respaced
-from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.errors import DataError
 
 
@@ -24,7 +23,6 @@ class LineConstraints:
         phrases: required of each line; None: none.
         glossary: terms of the source; None: none.
         placeholders: whether tags, placeholders and addresses of the source are required, see data/placeholders.py.
-        tokenizer: of the source.
         first_line: number of the first line.
         done: lines from there on that have answers already.
     """
@@ -35,12 +33,11 @@ class LineConstraints:
         glossary: Glossary | None,
         *,
         placeholders: bool = False,
-        tokenizer: Tokenizer,
         first_line: int = 0,
         done: int = 0,
     ) -> None:
         self._phrases = None if phrases is None else iter(phrases)
-        self._glossary, self._placeholders, self._tokenizer = glossary, placeholders, tokenizer
+        self._glossary, self._placeholders = glossary, placeholders
         self._next, self._first_answer = first_line, first_line + done
         self._answered = itertools.count(self._first_answer)
         self._of_line: dict[int, tuple[Constraint, ...]] = {}
@@ -55,13 +52,12 @@ class LineConstraints:
         for number in range(self._next, first):  # lines that are left out, for they have answers
             self._next_phrases(number)
         self._next = first + len(window)
-        for number, (line, (pieces, notes)) in enumerate(zip(window, by(window, first=first), strict=True), first):
+        for number, (pieces, notes) in enumerate(by(window, first=first), first):
             given = self._next_phrases(number)
             of_pieces: list[tuple[Constraint, ...]] = []
             for part, piece in enumerate(pieces):
-                text = line.text if len(pieces) == 1 else self._tokenizer.decode(piece.ids)
-                terms = self._glossary.constraints(text) if self._glossary else ()
-                as_is = placeholder_constraints(text) if self._placeholders else ()
+                terms = self._glossary.constraints(piece.text) if self._glossary else ()
+                as_is = placeholder_constraints(piece.text) if self._placeholders else ()
                 own = [phrase for place, phrase in enumerate(given) if place * len(pieces) // len(given) == part]
                 of_pieces.append(merged([*of_phrases(own), *terms, *as_is]))
             if number >= self._first_answer:

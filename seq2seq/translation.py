@@ -75,7 +75,6 @@ def translated(
             demands.constraints,
             demands.glossary,
             placeholders=demands.keep_placeholders,
-            tokenizer=trained.tokenizers.source,
             first_line=first_line,
             done=before,
         )

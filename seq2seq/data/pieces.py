@@ -18,6 +18,7 @@ class Piece:
         part: number in the line, from 0.
         ids: source ids, EOS last.
         words: for tagging, where in ids each word begins; else empty.
+        text: what it was encoded from, before the tokenizer's normalisation; for tagging empty.
         constraints: phrases that its output must hold.
     """
 
@@ -25,6 +26,7 @@ class Piece:
     part: int
     ids: list[int]
     words: tuple[int, ...] = ()
+    text: str = ""
     constraints: tuple[Constraint, ...] = ()
 
 
@@ -51,24 +53,25 @@ def cut_text(
     cut: Cut = []
     for index, line in enumerate(window):
         notes, ids = line.notes, ids_of.get(index)
-        parts = [] if Note.blank in notes else [ids or []]
+        parts = [] if Note.blank in notes else [(line.text, ids or [])]
         if Note.blank in notes:
             pass
         elif ids is not None and len(ids) <= limit:
             if packed is not None and len(ids) > packed and len(sentences(line.text.strip())) > 1:
-                parts = [ids for _, ids in _split(line.text, tokenizer, limit=limit, packed=packed)]
+                parts = _split(line.text, tokenizer, limit=limit, packed=packed)
                 notes = (*notes, Note.sentences)
         else:
-            parts = [ids for _, ids in _split(line.text, tokenizer, limit=limit, packed=packed)]
+            parts = _split(line.text, tokenizer, limit=limit, packed=packed)
             notes = (*notes, Note.split)
-            if any(len(part) > limit for part in parts):
+            if any(len(ids) > limit for _, ids in parts):
                 notes = (*notes, Note.cut)
-        parts = [part for part in parts if part]
-        if any(UNK in part for part in parts):
+        parts = [(text, ids) for text, ids in parts if ids]
+        if any(UNK in ids for _, ids in parts):
             notes = (*notes, Note.unread)
         if not parts and Note.blank not in notes:
             notes = (*notes, Note.blank)  # nothing but what the tokenizer's normalisation removes
-        cut.append(([Piece(first + index, number, [*part[:limit], EOS]) for number, part in enumerate(parts)], notes))
+        pieces = [Piece(first + index, part, [*ids[:limit], EOS], text=text) for part, (text, ids) in enumerate(parts)]
+        cut.append((pieces, notes))
     return cut
 
 

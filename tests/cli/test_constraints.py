@@ -9,6 +9,7 @@ import pytest
 import seq2seq
 from seq2seq.cli.main import translate
 from seq2seq.data.glossary import Glossary
+from seq2seq.data.lines import Note
 from seq2seq.errors import DataError, DecodingError
 
 Make = Callable[..., Path]
@@ -60,6 +61,16 @@ def test_neighbours_and_batches_change_nothing(checkpoint: Path) -> None:
     assert model.translate(LINES, constraints=[[]] * len(LINES), glossary=Glossary([("zebra", "Zebra")])) == plain
     assert plain[4] == together[4] and plain[0] != together[0]
     assert list(model.translate_stream(LINES))[0].constraints == ()
+
+
+def test_terms_of_several_sentences_are_those_of_the_text(checkpoint: Path) -> None:
+    # Normalisation makes ½ 1⁄2, or there is no token for it.
+    model = seq2seq.load(checkpoint, device="cpu")
+    (answer,) = model.translate_stream(
+        ["A dog. The ½ fox."], glossary=Glossary([("½", "over")]), keep_placeholders=True
+    )
+    assert Note.sentences in answer.notes
+    assert "over" in answer.candidates[0].parts[1].lower() and [one.phrase for one in answer.constraints] == ["over"]
 
 
 def test_answers_that_are_there_already_are_left_out_with_their_constraints(checkpoint: Path) -> None:
