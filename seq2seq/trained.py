@@ -90,8 +90,13 @@ class Trained:
         done: int | None = None,
         required: LineConstraints | None = None,
         packed: int | None = None,
+        learning: bool = False,
     ) -> Iterator[Answer]:
-        """`answering.answers` by this model: lines in, answers out; arguments as there."""
+        """`answering.answers` by this model: lines in, answers out; arguments as there.
+
+        `learning` says that workers learn from each batch what they all need, so they must share their memory.
+        """
+        processes = self.processes and not learning
         cut = partial(self.cut, packed=packed)
         return answers(
             lines,
@@ -100,8 +105,8 @@ class Trained:
             join=answer,
             budget=budget,
             exact=self.exact,
-            workers=1 if self.engine is not None else worker_count(self.device, processes=self.processes),
-            processes=self.processes,
+            workers=1 if self.engine is not None else worker_count(self.device, processes=processes),
+            processes=processes,
             first_line=first_line,
             done=done,
         )

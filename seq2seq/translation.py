@@ -109,7 +109,7 @@ def translated(
     where["packed"] = packed
     if engine is not None:
         return trained.answers(lines, solve, answer, **where)
-    where["required"] = required
+    where |= {"required": required, "learning": bool(settings.suppress_text)}
     inspector, first = trained.inspector(demands.bounds), first_line + before
     if demands.bounds is None and not demands.retry:
         later = inspector.later(answer, partial(trained.cut, packed=packed), first=first)

@@ -7,6 +7,7 @@ its own may fork.
 """
 
 import contextlib
+import ctypes
 import multiprocessing
 import os
 import pickle
@@ -26,6 +27,8 @@ MOST_THREADS = 4
 """Beyond it they wait for the interpreter; further cores then help within a batch."""
 LOOK_AROUND = 5.0
 """Seconds after which an idle process looks whether the one that forked it is still there."""
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+PR_SET_PDEATHSIG = 1  # of Linux's prctl.h
 CAN_FORK = sys.platform.startswith("linux")
 """On macOS the system's own libraries do not survive it; on Windows there is no such thing."""
 
@@ -85,7 +88,12 @@ def _by_processes(work: Callable[[Item], Result], items: Sequence[Item], workers
             here, there = fork.Pipe()
             ours = [*running, here]
             process = fork.Process(target=_serve, args=(work, items, there, ours, os.getpid()), daemon=True)
-            process.start()
+            # A signal meanwhile waits until the new process has its own way with it.
+            before = signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)
+            try:
+                process.start()
+            finally:
+                signal.pthread_sigmask(signal.SIG_SETMASK, before)
             there.close()
             running[here] = process
             with _its_end_is_an_error(process):
@@ -154,6 +162,10 @@ def _serve(
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a Ctrl-C is for the other process, which ends this one
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, SIGNALS)
+    _end_with_parent()
+    if os.getppid() != parent:  # gone before that
+        return
     for connection in ours:  # held open here, they would have an answer wait for a reader that is gone
         connection.close()
     # The threads of the other process are not in this one, and must not be waited for.
@@ -165,6 +177,12 @@ def _serve(
                     return
             # Not send(): it would pass tensors as files that both processes share.
             there.send_bytes(_answer(work, items, there.recv()))
+
+
+def _end_with_parent() -> None:
+    """Have the system end this process with the one that forked it: it holds that one's files open, locks and all."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _answer(work: Callable[[Item], Result], items: Sequence[Item], index: int) -> bytes:

@@ -1,3 +1,4 @@
+import multiprocessing
 import random
 import subprocess
 import sys
@@ -125,6 +126,20 @@ def test_workers_side_by_side_change_nothing(
     assert [(answer.text, answer.notes) for answer in found] == [(answer.text, answer.notes) for answer in expected]
     for one, other in zip(found, expected, strict=True):  # their batches are others, so scores are rounded otherwise
         assert one.candidates[0].score == pytest.approx(other.candidates[0].score, rel=1e-5)
+
+
+def test_workers_that_learn_share_what_they_learnt(
+    translator: Translator, monkeypatch: pytest.MonkeyPatch, odd_lines: list[str]
+) -> None:
+    monkeypatch.setattr(trained, "worker_count", lambda device, processes: 3)
+    monkeypatch.setattr(translator, "processes", True)
+    started = []
+    real = multiprocessing.Process.start
+    monkeypatch.setattr("multiprocessing.process.BaseProcess.start", lambda self: (started.append(self), real(self)))
+    translator.translate(odd_lines * 3, batch_tokens=100)
+    assert len(started) == 3
+    translator.translate(odd_lines * 3, batch_tokens=100, suppress_text=["dog"])
+    assert len(started) == 3
 
 
 def test_close_decisions_are_made_alone(translator: Translator, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -155,6 +155,27 @@ def test_processes_end_with_the_caller() -> None:
     assert not multiprocessing.active_children()
 
 
+def test_a_killed_process_leaves_none_that_computes(tmp_path: Path) -> None:
+    """They hold its files open: nobody could go on with its output while they are there."""
+    code = (
+        "import os, pathlib, sys, time, seq2seq.workers as workers\n"
+        "def work(item):\n"
+        "    (pathlib.Path(sys.argv[1]) / str(os.getpid())).touch()\n"
+        "    time.sleep(600)\n"
+        "list(workers.results_in_order(work, range(2), workers=2, processes=True))\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code, str(tmp_path)]) as process:
+        deadline = time.monotonic() + 60
+        while len(list(tmp_path.iterdir())) < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        process.kill()
+    for path in tmp_path.iterdir():
+        while Path(f"/proc/{path.name}").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+
 @pytest.mark.parametrize("size", [1, 10_000_000])  # it waits for an item; or for its answer to be read
 def test_processes_end_when_the_other_is_killed(tmp_path: Path, size: int) -> None:
     code = (

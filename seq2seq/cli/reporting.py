@@ -52,7 +52,7 @@ def add_report_options(parser: argparse.ArgumentParser, *, labels: bool = False)
             "--retry",
             action="store_true",
             help="search again for flagged lines, with a wider beam and without repeated n-grams, and keep the better "
-            "output",
+            "output; not with --mbr, --alternatives or required phrases",
         )
     for field in dataclasses.fields(Bounds):
         if labels and field.name not in OF_LABELS:

@@ -95,7 +95,9 @@ class Inputs:
                 continue
             for name in self._names:
                 if os.path.samestat(os.fstat(0) if name == "-" else os.stat(name), os.stat(written)):
-                    raise DataError(f"{written}: --output is also an input, which it would replace; name another file.")
+                    raise DataError(
+                        f"{written}: this output is also an input, which it would replace; name another file."
+                    )
 
     def count(self) -> int:
         """How many lines they have; all of them are ordinary files.

@@ -14,7 +14,8 @@ _NAMES = (*_OTHERS, *(field.name for kind in (DecodingConfig, Bounds) for field 
 OPTIONS = {name: f"--{name.replace('_', '-')}" for name in _NAMES} | {"prefixes": "--prefix"}
 """What settings and arguments of the Python API are called here."""
 
-_AS_IS = r"(?<![\w./=-])"  # not in a path, a key such as data.max_length, an option
+# Not in a path, a key such as data.max_length, an option, nor a user's own word in quotes.
+_AS_IS = r"(?<![\w./='\"-])(?![\w.-]*/)"
 _ANY, _LONG = "|".join(OPTIONS), "|".join(name for name in OPTIONS if "_" in name)
 _SHORT = "retry|constraints|glossary|alternatives|prefixes|mbr|seed|samples|temperature|patience|split|lm"
 _WITH_VALUE = re.compile(rf"{_AS_IS}({_ANY})=([^\s,;()]*[^\s,;():.])")

@@ -13,6 +13,7 @@ So what counts is not how long training lines were, but how long those of severa
 """
 
 import math
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -23,6 +24,7 @@ from seq2seq.data.tokenizer import Tokenizer
 
 SAMPLE = 2000
 """Lines that are looked at, evenly spaced: it takes a moment, however long the text."""
+_SMALL_BEGINNING = re.compile(r"\w\w[.!?]\s+\w")
 OFTEN = 0.05
 """What share of the lines says that a model has learnt from them."""
 
@@ -45,7 +47,13 @@ def joined_length(datasets: Sequence[TokenDataset], tokenizer: Tokenizer) -> int
     for place in sample:
         part = int(np.searchsorted(starts, place, side="right")) - 1
         ids = datasets[part].source(int(place - starts[part]))[:-1].tolist()
-        if len(sentences(tokenizer.decode(ids).strip())) > 1:
+        if _has_several(tokenizer.decode(ids).strip()):
             lengths.append(len(ids))
     enough = math.ceil(OFTEN * len(sample))
     return sorted(lengths, reverse=True)[enough - 1] if enough <= len(lengths) else 0
+
+
+def _has_several(text: str) -> bool:
+    # Without large letters nothing is seen to begin; there is no telling abbreviations from ends either, but these are
+    # more.
+    return len(sentences(text)) > 1 or (text.islower() and _SMALL_BEGINNING.search(text) is not None)

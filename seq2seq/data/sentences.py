@@ -30,9 +30,9 @@ def _words_of(text: str) -> frozenset[str]:
 _BEFORE_NAMES = _words_of("""
     mr mrs ms dr prof st sr fr hr hrn rev hon gen col capt cpt lt sgt maj cmdr adm gov sen rep pres supt insp messrs
     mme mlle mgr ing dipl dott avv sig sra sres dra hrsg vgl cf viz vs ca approx eg ie zb bzw sog geb gest ggf evtl
-    inkl exkl incl tel resp univ ave blvd rte mt ft dept
+    inkl exkl incl tel resp univ ave blvd rte mt ft dept jr inc ltd corp bros al
 """)
-"""Abbreviations that something follows. Not those that also end sentences: etc., usw., Inc."""
+"""Abbreviations that something follows, as a rule. Not those that end sentences as often: etc., usw."""
 _BEFORE_NUMBERS = _words_of("""
     no nos nr nrn num núm fig figs abb tab eq eqs sec chap kap ch vol vols bd bde ed pp para art arts abs ziff max min
     mind jan feb apr jun jul aug sep sept okt oct nov dec dez
@@ -40,6 +40,7 @@ _BEFORE_NUMBERS = _words_of("""
 """Abbreviations that a number follows; before anything else they are words: No. Max."""
 _BEFORE = re.compile(r"[\w.'’-]*\Z")
 """The word before a stop; the stops inside it belong to it (`z.B`, `U.S`)."""
+_ROMAN = re.compile("[IVXLC]{2,}")
 _LOOK_BACK = 24
 """Characters before a stop that are looked at: more than any abbreviation has."""
 
@@ -107,6 +108,8 @@ def _ends_sentence(text: str, match: re.Match[str]) -> bool:
     if word.isdigit():  # the German 3. Oktober; a year or a long number may well end a sentence
         return len(word) > 2
     if len(word) == 1 and word.isalpha() and word != "I":
+        return False
+    if _ROMAN.fullmatch(word):  # Ludwig XIV. König von Frankreich
         return False
     short = word.replace(".", "").lower()
     if short in _BEFORE_NAMES or (short in _BEFORE_NUMBERS and behind.isdigit()):

@@ -10,7 +10,7 @@ _BYTE = re.compile(r"<0x([0-9A-F]{2})>")
 def surfaces(tokenizer: Tokenizer) -> list[bytes]:
     """What the bytes of a text grow by with each token, by id; nothing for special tokens.
 
-    Joined and read as UTF-8 they are `tokenizer.decode`, but for a space at the beginning that it may drop.
+    Joined and read as UTF-8 they are `tokenizer.decode`, but for spaces at the beginning that it may drop.
     """
     pieces = tokenizer.pieces(range(tokenizer.vocab_size))
     return [_surface(tokenizer, token, piece) if token >= NUM_SPECIALS else b"" for token, piece in enumerate(pieces)]

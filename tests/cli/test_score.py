@@ -128,7 +128,7 @@ def test_mistakes_are_one_sentence(
     assert "Name its source too" in refused(capfd, *target)
     assert "cannot be read" in refused(capfd, *target, "--source", tmp_path / "nowhere")
     assert "cannot both be stdin" in refused(capfd, "--ckpt", checkpoint, "--target", "-", "--source", "-")
-    assert "--output is also an input" in refused(capfd, *target, "--source", texts["out"], "--output", texts["ref"])
+    assert "this output is also an input" in refused(capfd, *target, "--source", texts["out"], "--output", texts["ref"])
 
 
 SOURCES = [b"the dog", b"", b"a cat is here.", b"\xff\xfe", b"x" * 9000, b"over\r", b"a\xe2\x80\xa8b"]

@@ -106,3 +106,11 @@ def test_what_the_command_says(
     assert main(["translate", *common, *(files.get(word, word) for word in words)]) == 2
     error = capfd.readouterr().err
     assert error.count("\n") == 1 and message.replace("TEXT", files["TEXT"]) in error, error
+
+
+@pytest.mark.parametrize(
+    "message",
+    ["suppress_tokens has 'n_best', which is no token.", "n_best/best: not a checkpoint.", "a/n_best.txt, n_best-2/x"],
+)
+def test_what_users_wrote_stays(message: str) -> None:
+    assert as_options(message).removeprefix("--").replace("suppress-tokens", "suppress_tokens") == message

@@ -38,6 +38,14 @@ def test_one_line_in_twenty_is_so_long(several: int, single: int, expected: int)
     assert joined_length([dataset(part) for part in parts], BYTES) == expected
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [("who came? a man. and a dog", 26), ("a man, a dog and an ox.", 0), ("it is 3.5 m from a. to b.", 0), ("who?", 0)],
+)
+def test_text_without_large_letters_has_sentences_too(line: str, expected: int) -> None:
+    assert joined_length([dataset([line] * 40)], BYTES) == expected
+
+
 def test_a_long_text_is_looked_at_evenly() -> None:
     lines = ["One."] * (2 * SAMPLE)
     assert joined_length([dataset(lines)], BYTES) == 0

@@ -31,6 +31,7 @@ TEXT = st.text(st.sampled_from('aBI3 .!?,;—"”」。、とA語\u0301\u0964'),
         "यह है।| वह है।",
         "Wait . . .| What ? ! ! !",
         "… ! No .",
+        "Ludwig XIV. König von Frankreich.| Smith Jr. Went et al. The Inc. Ox.| And etc.| So.",
         "first line.| Second! third? fourth.| Fifth",
     ],
 )

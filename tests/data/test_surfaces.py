@@ -21,7 +21,7 @@ def test_surfaces_spell_the_text(tiny_tokenizers, kind, data):
         re.sub("\ufffd+", "\ufffd", text)
         for text in (b"".join(table[token] for token in tokens).decode(errors="replace"), tokenizer.decode(tokens))
     )
-    assert expected in (text, text.removeprefix(" "))
+    assert expected in (text, text.removeprefix(" "), text.lstrip(" "))
     assert table[:NUM_SPECIALS] == [b""] * NUM_SPECIALS
 
 
