@@ -19,6 +19,7 @@ from seq2seq.decoding.diverse import group_continuations, merged
 from seq2seq.decoding.greedy import greedy_search
 from seq2seq.decoding.length_penalty import penalty_table, reward_table, row_limits
 from seq2seq.decoding.logits import NEVER, best_continuations, log_probabilities, precise
+from seq2seq.decoding.remaining import remaining
 from seq2seq.decoding.rules import Rule, obeyed, stretch
 from seq2seq.errors import DecodingError
 from seq2seq.model.combined import Combined
@@ -230,10 +231,11 @@ def beam_search(
                 finished[active[row]].stop(float(bound[row]))
         going_on = torch.arange(len(active), device=device)
         if done.any():
-            going_on = going_on[torch.from_numpy(~done).to(device)]
+            alive = torch.from_numpy(~done).to(device)
+            going_on = remaining(alive) if num_beam_groups == 1 else going_on[alive]  # groups stand side by side
             for row in np.flatnonzero(hopeless & ~decided):
                 finished[active[row]].stop(float(bound[row]))
-            active = active[~done]
+            active = active[going_on.cpu().numpy()]
             parents, words, live_values, to_beat, last_penalty, ended = (
                 x[going_on] for x in (parents, words, live_values, to_beat, last_penalty, ended)
             )

@@ -10,6 +10,7 @@ from seq2seq.config import LengthNormalisation
 from seq2seq.decoding.decodable import NO_OUTPUT, Decodable, Hypothesis, SearchResult, StateT
 from seq2seq.decoding.length_penalty import penalty_table, reward_table, row_limits
 from seq2seq.decoding.logits import NEVER, log_probabilities, precise
+from seq2seq.decoding.remaining import remaining
 from seq2seq.decoding.rules import Rule, obeyed, stretch
 from seq2seq.errors import DecodingError
 from seq2seq.model.combined import Combined
@@ -94,7 +95,7 @@ def written_tokens(
         yield chosen
         going_on = (chosen != eos_id) & (limits[active] > length + 1)
         if not going_on.all():
-            kept = going_on.nonzero().squeeze(1)
+            kept = remaining(going_on)
             if not len(kept):
                 break
             state.select(kept)

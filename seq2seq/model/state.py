@@ -23,6 +23,20 @@ class KeyValue(NamedTuple):
     value: Tensor
 
 
+class Moves(NamedTuple):
+    """Entries that take the place of others, which are wanted no more; no place is both."""
+
+    source: Tensor
+    """int64 (number,)"""
+    target: Tensor
+    """int64 (number,)"""
+
+    def apply(self, x: Tensor, *, dim: int = 0) -> None:
+        """Move entries of this dimension."""
+        if len(self.source):
+            x.index_copy_(dim, self.target, x.index_select(dim, self.source))
+
+
 class KeyValueCache:
     """Keys and values that one self-attention has seen, in columns: what the rows of a sentence wrote, side by side.
 
@@ -34,7 +48,7 @@ class KeyValueCache:
 
     def __init__(self, sentences: int) -> None:
         self.sentences, self.columns = sentences, 0
-        self._buffer: Tensor | None = None  # (room for columns, sentences, 2, kv_heads, head_dim)
+        self._buffer: Tensor | None = None  # (room for columns, room for sentences, 2, kv_heads, head_dim)
         self._views: KeyValue | None = None  # of the buffer, each (sentences, kv_heads, room for columns, head_dim)
 
     def append(self, key: Tensor, value: Tensor) -> KeyValue:
@@ -55,7 +69,7 @@ class KeyValueCache:
         if self._buffer is None or self._buffer.shape[0] < self.columns:
             grown = key.new_empty(_room(self.columns), self.sentences, 2, kv_heads, head_dim)
             if self._buffer is not None:
-                grown[:start] = self._buffer[:start]
+                grown[:start] = self._buffer[:start, : self.sentences]
             self._use(grown)
         assert self._views is not None
         shape = (self.sentences, new, kv_heads, head_dim)
@@ -75,18 +89,25 @@ class KeyValueCache:
             sentences: int64 (new_sentences,), numbers of present ones; one may repeat.
             columns: int64 (new_columns, new_sentences): which columns of each.
         """
-        self.sentences, present = len(sentences), self.sentences
+        self.sentences = len(sentences)
         if self._buffer is None:
             return
         self.columns = len(columns)
         kept = self._buffer.new_empty(_room(self.columns), self.sentences, *self._buffer.shape[2:])
-        places = (columns * present + sentences).flatten()
+        places = (columns * self._buffer.shape[1] + sentences).flatten()
         torch.index_select(self._buffer.flatten(0, 1), 0, places, out=kept[: self.columns].flatten(0, 1))
         self._use(kept)
 
+    def keep_first(self, sentences: int, moves: Moves) -> None:
+        """Keep as many sentences with all their columns, the first ones after some have moved."""
+        self.sentences = sentences
+        if self._buffer is not None:
+            moves.apply(self._buffer[: self.columns], dim=1)
+            self._use(self._buffer)
+
     def _use(self, buffer: Tensor) -> None:
-        self._buffer = buffer
-        self._views = KeyValue(*(buffer[:, :, place].permute(1, 2, 0, 3) for place in (0, 1)))
+        self._buffer, used = buffer, buffer[:, : self.sentences]
+        self._views = KeyValue(*(used[:, :, place].permute(1, 2, 0, 3) for place in (0, 1)))
 
 
 def _room(columns: int) -> int:
@@ -107,7 +128,7 @@ class DecodingState:
         rows: number of rows; at first one for each sentence.
         num_layers: decoder layers.
         memory: keys and values of the source for each layer, each (rows, kv_heads, source_length, head_dim); empty
-            without cross-attention.
+            without cross-attention. They become the state's own: it may write over them.
         memory_mask: bool (rows, 1, 1, source_length), True = may attend; None = no padding.
         layer_steps: what computes a single new token of each row; None = the layers themselves.
         padding: int64 (rows,), how many of the first tokens of each row are padding, which none of its others sees;
@@ -199,22 +220,34 @@ class DecodingState:
     def select(self, rows: Tensor) -> None:
         """Keep these rows in this order.
 
+        It is quickest where sentences that are left out give their places to the last ones and all others stay where
+        they are: see `decoding/remaining.py`.
+
         Args:
             rows: int64 (new_rows,), numbers of present rows; one may repeat (a beam), be left out, change place.
         """
         chosen = rows.cpu().numpy()
         sentences, beams = _blocks(chosen // self.beams)
-        moved = len(sentences) != self.sentences or (sentences != np.arange(self.sentences)).any()
+        changed = np.flatnonzero(sentences != np.arange(len(sentences)))
+        moved = len(changed) > 0 or len(sentences) != self.sentences
         kept = torch.from_numpy(sentences).to(rows.device)
         if beams > 1 or self._visible is not None:
             self._see(rows, len(sentences), beams)
         self.sentences, self.beams = len(sentences), beams
         crowded = self._visible is not None and self._visible.shape[2] > 2 * self._in_use + CROWDED
-        if moved or crowded:
+        moves = None
+        if (sentences[changed] >= len(sentences)).all():  # no place is written before it is read
+            moves = Moves(*(torch.from_numpy(places).to(rows.device) for places in (sentences[changed], changed)))
+        if crowded or (moved and moves is None):
             self._drop_columns(kept)
+        elif moved and moves is not None:
+            if self._positions is not None:
+                self._positions = self._positions[kept]
+            for cache in self.caches:
+                cache.keep_first(len(sentences), moves)
         if moved:
             self.padding = None if self.padding is None else self.padding.index_select(0, kept)
-            self.memory = [_as_read(key, value, kept) for key, value in self.memory]
+            self.memory = [_kept(pair, kept, moves) for pair in self.memory]
             if self.memory_mask is not None:
                 self.memory_mask, self._memory_bias = self.memory_mask.index_select(0, kept), None
 
@@ -261,18 +294,24 @@ class DecodingState:
             cache.select(sentences, columns)
 
 
-def _as_read(key: Tensor, value: Tensor, rows: Tensor | None = None) -> KeyValue:
-    """Keys and values, or these rows of them, as products with few queries read them fastest.
+def _as_read(key: Tensor, value: Tensor) -> KeyValue:
+    """Keys and values as products with few queries read them fastest: see `_in_memory`."""
+    return KeyValue(_in_memory(_in_memory(key).contiguous()), value.contiguous())
 
-    On a CPU keys lie as (rows, kv_heads, head_dim, source_length) in memory.
-    """
-    if key.device.type != "cpu":
-        return (
-            KeyValue(key, value) if rows is None else KeyValue(key.index_select(0, rows), value.index_select(0, rows))
-        )
-    key = key.transpose(2, 3)
-    key, value = (x.contiguous() if rows is None else x.index_select(0, rows) for x in (key, value))
-    return KeyValue(key.transpose(2, 3), value)
+
+def _in_memory(key: Tensor) -> Tensor:
+    """Keys as they lie in memory: on a CPU as (rows, kv_heads, head_dim, source_length); and the way back."""
+    return key.transpose(2, 3) if key.device.type == "cpu" else key
+
+
+def _kept(pair: KeyValue, rows: Tensor, moves: Moves | None) -> KeyValue:
+    """These rows of keys and values, which lie as they did; in their own place where moves lead there."""
+    key, value = _in_memory(pair.key), pair.value
+    if moves is None:
+        return KeyValue(_in_memory(key.index_select(0, rows)), value.index_select(0, rows))
+    moves.apply(key)
+    moves.apply(value)
+    return KeyValue(_in_memory(key[: len(rows)]), value[: len(rows)])
 
 
 def _blocks(sentence_of_row: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:

@@ -1,5 +1,7 @@
 """What models that write text share: they read it step by step, and say which token may come next."""
 
+from abc import ABC, abstractmethod
+
 import torch
 from torch import Tensor, nn
 
@@ -7,7 +9,7 @@ from seq2seq.model.decoder import Decoder
 from seq2seq.model.state import DecodingState
 
 
-class Writer(nn.Module):
+class Writer(nn.Module, ABC):
     """A decoder and a head, as a search drives them.
 
     Attributes:
@@ -18,9 +20,9 @@ class Writer(nn.Module):
     decoder: Decoder
     head: nn.Linear
 
+    @abstractmethod
     def _embed_target(self, tokens: Tensor) -> Tensor:
         """Vectors of the tokens that the decoder reads: (rows, length) -> (rows, length, dim)."""
-        raise NotImplementedError
 
     @torch.no_grad()
     def step(self, tokens: Tensor, state: DecodingState) -> Tensor:

@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from seq2seq.config import ModelConfig, Positions, Task, WindowLayers
+from seq2seq.decoding.remaining import remaining
 from seq2seq.model.build import build_model
 from seq2seq.model.masks import self_attention_mask
 from seq2seq.model.state import CROWDED, GROWTH, DecodingState, KeyValue, KeyValueCache
@@ -56,6 +57,8 @@ def test_every_row_keeps_its_past_and_its_sentence(choices: list[list[int]]) -> 
             assert seen(state, key) == pasts
             torch.testing.assert_close(value, -key)
         rows = [number % len(sentences) for number in choice] if sentences else []
+        if sum(choice) % 2:  # as searches do when sentences end
+            rows = remaining(torch.tensor([number in rows for number in labels], dtype=torch.bool)).tolist()
         state.select(torch.tensor(rows, dtype=torch.int64))
         sentences, pasts = [sentences[row] for row in rows], [pasts[row] for row in rows]
         assert state.rows == len(rows)
@@ -78,6 +81,25 @@ def test_beams_of_equal_number_share_a_memory_and_the_last_row_takes_it_along() 
     assert state.memory[0].key is before  # not even copied
     state.select(torch.tensor([3, 1, 0, 0, 4, 11, 12, 10, 10, 10]))
     assert state.memory[0].key[:, 0, 0, 0].tolist() == [0, 2]
+
+
+def test_sentences_that_fill_a_gap_are_all_that_moves() -> None:
+    """The others' keys and values stay where they are in memory, those of the source and those that were written."""
+    state = DecodingState(SENTENCES, num_layers=1, memory=memory())
+    state.extend(1, torch.device("cpu"))
+    before, _ = state.caches[0].append(written([0, 1, 2, 3], 0), written([0, 1, 2, 3], 0))
+    places = [x.data_ptr() for x in (before, *state.memory[0])]
+    state.select(torch.tensor([0, 3, 2]))  # 1 has ended
+    state.extend(1, torch.device("cpu"))
+    key, value = state.caches[0].append(written([0, 3, 2], 1), written([0, 3, 2], 1))
+    assert [x.data_ptr() for x in (key, *state.memory[0])] == places
+    assert seen(state, key) == seen(state, value) == [[0.0, 1.0], [3000.0, 3001.0], [2000.0, 2001.0]]
+    for _ in range(GROWTH):  # the buffer grows, with room for three sentences now
+        state.extend(1, torch.device("cpu"))
+        key, _ = state.caches[0].append(written([0, 3, 2], 2), written([0, 3, 2], 2))
+    assert seen(state, key)[1] == [3000.0, 3001.0, *[3002.0] * GROWTH]
+    state.select(torch.tensor([2]))
+    assert [x.tolist() for x in state.memory[0][0][0, 0, :, 0].split(1)] == [[2.0]] * SOURCE
 
 
 def test_caches_grow_in_blocks() -> None:
