@@ -362,10 +362,13 @@ class _Trail:
         shape = (len(self.steps), len(finished), self.steps[0][1].shape[1])
         parents, words = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
         margins = np.array([pool.final_margin() for pool in finished])
-        for step, (sentences, step_parents, step_words, margin) in enumerate(self.steps):
-            parents[step, sentences] = step_parents.cpu().numpy()
-            words[step, sentences] = step_words.cpu().numpy()
-            margins[sentences] = np.minimum(margins[sentences], margin.cpu().numpy())
+        sentences, *columns = zip(*self.steps, strict=True)
+        rows = np.concatenate(sentences)
+        steps = np.arange(len(sentences)).repeat([len(numbers) for numbers in sentences])
+        # All steps at once: each transfer from another device waits for it.
+        step_parents, step_words, step_margins = (torch.cat(column).cpu().numpy() for column in columns)
+        parents[steps, rows], words[steps, rows] = step_parents, step_words
+        np.minimum.at(margins, rows, step_margins)
 
         def hypothesis(sentence: int, score: float, length: int, last: _Candidate) -> Hypothesis:
             tokens, beam = [last.token], last.parent
