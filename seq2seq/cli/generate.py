@@ -9,6 +9,8 @@ from seq2seq.cli.combining import add_combination_options
 from seq2seq.cli.formulas import length_formulas
 from seq2seq.cli.options import add_model_options, add_search_options, at_least_one, given_settings
 from seq2seq.cli.streams import Output
+from seq2seq.data.lines import Note
+from seq2seq.data.tokenizer import UNK
 from seq2seq.errors import ConfigError
 
 DESCRIPTION = """\
@@ -101,6 +103,8 @@ def run(arguments: argparse.Namespace, program: str) -> int:
         stop = [_utf8(text).replace(r"\n", "\n") for text in arguments.stop]
         start, characters = time.monotonic(), 0
         texts = model.generate_samples(prompt, samples=arguments.samples, stop=stop, draft=draft, **settings)
+        if UNK in model.tokenizers.target.encode(prompt) and not arguments.quiet:
+            print(f"{program}: prompt with {Note.unread.value}", file=sys.stderr)
         for sample, pieces in enumerate(texts):
             if sample:
                 output.write(f"{SEPARATOR}\n")

@@ -37,6 +37,16 @@ def test_the_prompt_goes_on(written: Callable[..., str]) -> None:
     assert len(written("--search", "beam", "--beam-size", "2", "--max-new-tokens", "30")) == len(text)
 
 
+def test_a_prompt_that_the_model_cannot_read_whole_is_told(checkpoint: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    arguments = ["generate", "--ckpt", str(checkpoint), "--threads", "1", "--max-new-tokens", "3", "--prompt"]
+    told = "seq2seq generate: prompt with characters outside the vocabulary, read as the unknown token\n"
+    assert main([*arguments, "the dog"]) == 0 and told not in capfd.readouterr().err
+    assert main([*arguments, "the d\N{SNOWMAN}g", "--quiet"]) == 0 and told not in capfd.readouterr().err
+    assert main([*arguments, "the d\N{SNOWMAN}g"]) == 0
+    captured = capfd.readouterr()
+    assert told in captured.err and captured.out.startswith("the d\N{SNOWMAN}g")
+
+
 def test_samples(written: Callable[..., str]) -> None:
     options = ["--search", "sample", "--temperature", "5", "--max-new-tokens", "12"]
     text = written(*options, "--samples", "3", "--seed", "2")
