@@ -101,7 +101,9 @@ def load_combined(combination: Combination, *, device: torch.device) -> Checkpoi
         model = Fused(model, language_model.model, weight=weight, begin_id=EOS)
     everyone = members if language_model is None else [*members, language_model]
     config = _within_all(first.config, [member.config for member in members], [other.config for other in everyone])
-    return dataclasses.replace(first, config=config, model=model.eval())
+    joined_length = min(member.metrics.get("joined_length", 0) for member in members)
+    metrics = {**first.metrics, "joined_length": joined_length}
+    return dataclasses.replace(first, config=config, model=model.eval(), metrics=metrics)
 
 
 def _misfits(first: Checkpoint, other: Checkpoint) -> Iterator[str]:

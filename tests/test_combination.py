@@ -60,6 +60,21 @@ def load(*folders: Path, **settings: Any) -> Translator:
     return seq2seq.load(list(folders), device="cpu", **settings)
 
 
+def test_sentences_go_together_only_as_far_as_every_model_knows_it(folders: dict[str, Path], tmp_path: Path) -> None:
+    knowing = []
+    for name, length in (("a", 40), ("b", 25)):
+        known = load_checkpoint(folders[name])
+        knowing.append(tmp_path / name)
+        save_checkpoint(
+            knowing[-1], config=known.config, model=known.model, tokenizers=known.tokenizers,
+            metrics={"joined_length": length, "length_ratio": 1.5},
+        )  # fmt: skip
+    assert load(*knowing).joined_length == load(*knowing[::-1]).joined_length == 25
+    assert load(knowing[0], folders["b"]).joined_length == 0
+    assert load(knowing[0], lm=folders["lm"]).joined_length == 40
+    assert load(*knowing).usual_length_ratio == 1.5
+
+
 # -------------------------------------------------------------- text and scores
 
 
