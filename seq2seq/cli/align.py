@@ -9,6 +9,7 @@ from seq2seq.cli.answers import load_model, odd_lines
 from seq2seq.cli.options import add_model_options
 from seq2seq.cli.stops import terminable
 from seq2seq.cli.streams import Inputs, Output
+from seq2seq.cli.wording import some_lines
 from seq2seq.data.lines import Line, Note
 from seq2seq.errors import ConfigError
 
@@ -58,11 +59,11 @@ def run(arguments: argparse.Namespace, program: str) -> int:
                 output.write(f"{pharaoh(links or ())}\n")
                 notes.update(odd)
                 if not arguments.quiet:
-                    progress.show(f"{program}: {output.lines:,} lines")
+                    progress.show(f"{program}: {some_lines(output.lines)}")
         except KeyboardInterrupt as stop:
-            raise type(stop)(f"stopped; {output.lines:,} lines are written") from None
+            raise type(stop)(f"stopped; {some_lines(output.lines)} written") from None
     if not arguments.quiet:
-        progress.say(f"{program}: {output.lines:,} lines")
+        progress.say(f"{program}: {some_lines(output.lines)}")
         for line in odd_lines(notes):
             progress.say(line)
     return 0

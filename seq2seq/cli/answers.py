@@ -17,6 +17,7 @@ from seq2seq.cli.reporting import Reports
 from seq2seq.cli.resuming import begin, check_files, check_resume
 from seq2seq.cli.stops import terminable
 from seq2seq.cli.streams import Inputs, Output
+from seq2seq.cli.wording import some_lines
 from seq2seq.data.lines import Line, Note
 from seq2seq.errors import ConfigError
 
@@ -84,6 +85,9 @@ def answer_lines(
                 report.add(answer)
         except KeyboardInterrupt as stop:
             raise type(stop)(how_to_go_on(output, inputs)) from None
+        except BrokenPipeError:  # the reader of stdout wants no more; files beside it keep their lines
+            report.kept(one for one in outputs if one.partial and one.lines)
+            raise
     report.end(reports.summary())
     return 0
 
@@ -92,7 +96,7 @@ def how_to_go_on(output: Output, inputs: Inputs) -> str:
     """What to tell of a command that was stopped."""
     where = f" to {output.whereabouts}" if output.name != "-" else ""
     again = "; --resume goes on from there" if output.partial and inputs.again and output.lines else ""
-    return f"stopped; {output.lines:,} lines are written{where}{again}"
+    return f"stopped; {some_lines(output.lines)} {'is' if output.lines == 1 else 'are'} written{where}{again}"
 
 
 def load_model(arguments: argparse.Namespace, folder: str | None = None) -> "Translator":
@@ -169,7 +173,7 @@ class Report:
         self._constraints = ConstraintCount()
         self._done, self._before = done, 0
         if done and not quiet:
-            self._progress.say(f"{program}: going on after {done:,} {'line' if done == 1 else 'lines'}")
+            self._progress.say(f"{program}: going on after {some_lines(done)}")
 
     def reading(self, lines: Iterable[Line | None]) -> Iterator[Line | None]:
         """The lines, as they are read; those with answers are work that is done."""
@@ -190,6 +194,13 @@ class Report:
         if not self._quiet and time.monotonic() - self._start > SILENT:
             self._progress.show(f"{self._program}: {self._speed()}{self._time_left()}")
 
+    def kept(self, outputs: Iterable[Output]) -> None:
+        """Say where what was written is, after nobody read stdout any more."""
+        for output in outputs:
+            if not self._quiet:
+                kept = f"{output.whereabouts} has {some_lines(output.lines)}"
+                self._progress.say(f"{self._program}: nobody reads stdout any more; {kept}")
+
     def end(self, summary: Iterable[str] = ()) -> None:
         """Say how fast it was and which lines were odd, and what else there is to say."""
         if self._quiet:
@@ -203,7 +214,7 @@ class Report:
     def _speed(self) -> str:
         seconds = max(time.monotonic() - self._start, 1e-9)
         rates = f"{self._lines / seconds:,.1f} lines/s, {self._tokens / seconds:,.0f} output tokens/s"
-        return f"{self._lines:,} {'line' if self._lines == 1 else 'lines'}, {rates}"
+        return f"{some_lines(self._lines)}, {rates}"
 
     def _time_left(self) -> str:
         share, read = self._inputs.share, self._inputs.characters_read

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from seq2seq.cli.streams import Inputs
+from seq2seq.cli.wording import some_lines
 from seq2seq.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -89,8 +90,9 @@ class ConstraintCount:
         self._missing_lines += satisfied < len(constraints)
 
     def __str__(self) -> str:
-        missed = f"; {self._missing_lines:,} lines miss some" if self._missing_lines else ""
-        return f"{self._satisfied:,} of {self._required:,} required phrases in {self._lines:,} lines satisfied{missed}"
+        missing, lines = self._missing_lines, some_lines(self._lines)
+        missed = f"; {some_lines(missing)} {'misses' if missing == 1 else 'miss'} some" if missing else ""
+        return f"{self._satisfied:,} of {self._required:,} required phrases in {lines} satisfied{missed}"
 
     def __bool__(self) -> bool:
         return self._required > 0

@@ -15,6 +15,7 @@ from seq2seq.cli.options import add_model_options, at_least_one
 from seq2seq.cli.resuming import add_resume_option, begin, check_resume
 from seq2seq.cli.stops import terminable
 from seq2seq.cli.streams import Inputs, Output
+from seq2seq.cli.wording import some_lines
 from seq2seq.data.lines import Line, Note
 from seq2seq.errors import ConfigError
 
@@ -334,17 +335,18 @@ class _Total:
             self._loss.tokens += score.tokens
             self._loss.characters += len(score.target) + 1
         if not self._quiet:
-            self._progress.show(f"{self._program}: {self._lines:,} lines, {self._speed()}")
+            self._progress.show(f"{self._program}: {some_lines(self._lines)}, {self._speed()}")
 
     def end(self) -> None:
         """Say what came out."""
         if self._quiet:
             return
         loss = self._loss
-        self._progress.say(f"{self._program}: {self._lines:,} lines, {self._speed()}")
+        self._progress.say(f"{self._program}: {some_lines(self._lines)}, {self._speed()}")
         self._progress.say(
             f"perplexity {loss.perplexity:.4f}, loss {loss.per_token:.6f} nats a token, "
-            f"{loss.per_character or math.nan:.6f} a character, over {loss.tokens:,} tokens of {self._scored:,} lines"
+            f"{loss.per_character or math.nan:.6f} a character, over {loss.tokens:,} tokens of "
+            f"{some_lines(self._scored)}"
         )
         for line in odd_lines(self._notes):
             self._progress.say(line)

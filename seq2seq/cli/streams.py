@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import IO, BinaryIO, cast
 
 from seq2seq.cli.stops import Terminated, Uninterrupted
+from seq2seq.cli.wording import some_lines
 from seq2seq.data.lines import ByteStream, Line, read_lines
 from seq2seq.errors import ConfigError, DataError, DecodingError, Seq2SeqError
 
@@ -326,7 +327,9 @@ class Output:
             raise self._error(error) from error
 
     def _error(self, error: OSError) -> DataError:
-        kept = f" The {self.lines} lines before are in {self._temporary}." if self._temporary and self.lines else ""
+        kept = ""
+        if self._temporary and self.lines:
+            kept = f" What is written so far, {some_lines(self.lines)}, is in {self._temporary}."
         return DataError(f"{'stdout' if self.name == '-' else self.name}: cannot be written ({_reason(error)}).{kept}")
 
 

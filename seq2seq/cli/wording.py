@@ -1,4 +1,4 @@
-"""What is wrong with a setting, in the words of the command line: `n_best (7) ...` becomes `--n-best (7) ...`."""
+"""Words of the command line: what is wrong with a setting (`n_best (7) ...` becomes `--n-best (7) ...`), numbers."""
 
 import dataclasses
 import re
@@ -29,6 +29,11 @@ _WORD = re.compile(
 
 ALIGNMENTS = {"layer": "--alignment-layers", "threshold": "--alignment-threshold"}
 _ALIGNMENT = re.compile(r"(?<![\w-])alignment (layer|threshold)(?= [\d(-])")
+
+
+def some_lines(number: int) -> str:
+    """A number of lines."""
+    return "1 line" if number == 1 else f"{number:,} lines"
 
 
 def as_options(message: str) -> str:

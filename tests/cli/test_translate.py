@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from seq2seq.cli.main import main, translate
+from seq2seq.cli.wording import some_lines
 
 Make = Callable[..., Path]
 
@@ -184,6 +185,21 @@ def test_a_reader_that_goes_away_ends_it_quietly(checkpoint: Path) -> None:
             assert process.wait(60) == 141
             assert process.stderr.read() == b""
         endless.kill()
+
+
+def test_of_files_beside_stdout_it_says_what_they_have(checkpoint: Path, tmp_path: Path) -> None:
+    report = tmp_path / "report.jsonl"
+    with subprocess.Popen(["yes", "the dog"], stdout=subprocess.PIPE) as endless:
+        with start(checkpoint, "--search", "greedy", "--report", str(report), stdin=endless.stdout) as process:
+            assert process.stdout and process.stderr
+            process.stdout.readline()
+            process.stdout.close()
+            assert process.wait(60) == 141
+            message = process.stderr.read().decode().splitlines()[-1]
+        endless.kill()
+    lines = len(Path(f"{report}.partial").read_bytes().splitlines())
+    kept = f"{report}.partial has {some_lines(lines)}"
+    assert lines and message == f"seq2seq-translate: nobody reads stdout any more; {kept}"
 
 
 def test_ctrl_c_leaves_what_is_finished(checkpoint: Path, tmp_path: Path) -> None:

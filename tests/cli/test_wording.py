@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from seq2seq.cli.main import COMMANDS, main
-from seq2seq.cli.wording import OPTIONS, as_options
+from seq2seq.cli.wording import OPTIONS, as_options, some_lines
 
 Make = Callable[..., Path]
 
@@ -114,3 +114,7 @@ def test_what_the_command_says(
 )
 def test_what_users_wrote_stays(message: str) -> None:
     assert as_options(message).removeprefix("--").replace("suppress-tokens", "suppress_tokens") == message
+
+
+def test_one_line_and_more() -> None:
+    assert [some_lines(number) for number in (0, 1, 2, 1234)] == ["0 lines", "1 line", "2 lines", "1,234 lines"]
