@@ -3,6 +3,8 @@
 import torch
 from torch import nn
 
+from seq2seq.model.packed import onednn_is_faster, pack
+
 
 @torch.no_grad()
 def for_few_rows(model: nn.Module) -> None:
@@ -16,6 +18,9 @@ def for_few_rows(model: nn.Module) -> None:
     Args:
         model: on a CPU; it can no longer be trained as one whose weights are shared.
     """
+    if onednn_is_faster() and all(weight.dtype == torch.float32 for weight in model.parameters()):
+        pack(model)
+        return
     embedded = {id(layer.weight) for layer in model.modules() if isinstance(layer, nn.Embedding)}
     for layer in model.modules():
         if isinstance(layer, nn.Linear):

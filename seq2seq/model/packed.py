@@ -1,0 +1,111 @@
+"""Linear layers whose products oneDNN makes, where torch's own library is slow: CPUs with AVX-512 that are not Intel's.
+
+torch multiplies float32 matrices with MKL, which leaves AVX-512 out on the CPUs of other makers. oneDNN, which comes
+with torch, does not. Measured on one core of an AMD EPYC of the fifth generation, width 256 to 512: with the five rows
+of a beam 0.3 to 0.9 of MKL's time, with 64 rows and more 0.45. On Intel's CPUs it is slower: see `layout.py`.
+"""
+
+import platform
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+CPUINFO = Path("/proc/cpuinfo")  # of Linux
+FEW_ROWS = 8  # up to here each number of rows has a kernel of its own
+PACKED_FOR = 64  # rows; the layout is the same for any number above one, and as fast for that one
+
+
+class PackedLinear(nn.Linear):
+    """A linear layer with a second copy of its weight, in blocks as oneDNN reads them.
+
+    Where gradients are wanted it computes with the weight itself.
+
+    Args:
+        layer: whose weight and bias it takes over; on a CPU, in float32. They must not change any more.
+    """
+
+    def __init__(self, layer: nn.Linear) -> None:
+        nn.Module.__init__(self)
+        self.in_features, self.out_features = layer.in_features, layer.out_features
+        self.weight, self.bias = layer.weight, layer.bias
+        self._pack()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in_features) -> (..., out_features)."""
+        shape, flat = x.shape, x.reshape(-1, self.in_features)
+        rows = flat.shape[0]
+        if not rows or (torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)):
+            return F.linear(x, self.weight, self.bias)
+        if (more := round_up(rows)) > rows:
+            padded = flat.new_zeros(more, self.in_features)
+            padded[:rows] = flat
+            flat = padded
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(flat, self.packed, self.bias, "none", [], "")
+        return result[:rows].view(*shape[:-1], self.out_features)
+
+    def _pack(self) -> None:
+        weight = self.weight.detach().contiguous()
+        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_FOR)
+
+    def __copy__(self) -> "PackedLinear":
+        other = self.__class__.__new__(self.__class__)
+        other.__dict__.update(self.__dict__)
+        return other
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but the packed weight, which can be neither copied nor pickled."""
+        return {name: value for name, value in self.__dict__.items() if name != "packed"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._pack()
+
+    if TYPE_CHECKING:
+        __call__ = forward
+
+
+def round_up(rows: int) -> int:
+    """The number of rows that a product is made of.
+
+    oneDNN compiles a kernel for each number, which takes as long as dozens of products: so it shall see few numbers.
+    """
+    if rows <= FEW_ROWS:
+        return rows
+    step = max(8, 1 << (rows.bit_length() - 4))  # an eighth of the power of two below, at least
+    return -(-rows // step) * step
+
+
+def pack(model: nn.Module) -> None:
+    """Put a PackedLinear in the place of every linear layer.
+
+    Args:
+        model: on a CPU, in float32; it can no longer be trained.
+    """
+    for module in list(model.modules()):
+        for name, child in module.named_children():
+            if type(child) is nn.Linear:
+                setattr(module, name, PackedLinear(child))
+
+
+@cache
+def onednn_is_faster() -> bool:
+    """Whether this machine is of the kind that products by oneDNN are for."""
+    return (
+        torch.backends.mkl.is_available()  # type: ignore[no-untyped-call]
+        and torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        and torch.backends.cpu.get_cpu_capability() == "AVX512"
+        and _vendor() not in ("", "GenuineIntel")
+    )
+
+
+def _vendor() -> str:
+    """What the CPU says of its maker, as `GenuineIntel`; empty where that is not told."""
+    try:
+        lines = CPUINFO.read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor().rpartition(", ")[2]  # "..., AuthenticAMD" on Windows
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("vendor_id")), "")
