@@ -16,13 +16,14 @@ from torch.nn import functional as F
 
 CPUINFO = Path("/proc/cpuinfo")  # of Linux
 FEW_ROWS = 8  # up to here each number of rows has a kernel of its own
+_linear = torch.ops.mkldnn._linear_pointwise
 PACKED_FOR = 64  # rows; the layout is the same for any number above one, and as fast for that one
 
 
 class PackedLinear(nn.Linear):
     """A linear layer with a second copy of its weight, in blocks as oneDNN reads them.
 
-    Where gradients are wanted it computes with the weight itself.
+    Where gradients are wanted, and in another number format or on another device, it computes with the weight itself.
 
     Args:
         layer: whose weight and bias it takes over; on a CPU, in float32. They must not change any more.
@@ -36,16 +37,22 @@ class PackedLinear(nn.Linear):
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
-        shape, flat = x.shape, x.reshape(-1, self.in_features)
-        rows = flat.shape[0]
-        if not rows or (torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)):
+        if torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad):
             return F.linear(x, self.weight, self.bias)
-        if (more := round_up(rows)) > rows:
-            padded = flat.new_zeros(more, self.in_features)
-            padded[:rows] = flat
-            flat = padded
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(flat, self.packed, self.bias, "none", [], "")
-        return result[:rows].view(*shape[:-1], self.out_features)
+        return self.of_rows(x.reshape(-1, self.in_features)).view(*x.shape[:-1], self.out_features)
+
+    def of_rows(self, x: Tensor) -> Tensor:
+        """(rows, in_features) -> (rows, out_features), for a tensor without gaps; without gradients."""
+        # The product with a nonlinearity or a sum behind it in one call is no faster: its setting up takes longer.
+        rows = x.shape[0]
+        result: Tensor
+        if not rows or x.dtype != torch.float32 or not x.is_cpu:
+            return F.linear(x, self.weight, self.bias)
+        if (more := round_up(rows)) == rows:
+            result = _linear(x, self.packed, self.bias, "none", [], "")
+            return result
+        result = _linear(F.pad(x, (0, 0, 0, more - rows)), self.packed, self.bias, "none", [], "")
+        return result[:rows]
 
     def _pack(self) -> None:
         weight = self.weight.detach().contiguous()

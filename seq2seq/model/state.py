@@ -49,6 +49,7 @@ class KeyValueCache:
     def __init__(self, sentences: int) -> None:
         self.sentences, self.columns = sentences, 0
         self._buffer: Tensor | None = None  # (room for columns, room for sentences, 2, kv_heads, head_dim)
+        self._used: Tensor | None = None  # of the buffer, its first sentences
         self._views: KeyValue | None = None  # of the buffer, each (sentences, kv_heads, room for columns, head_dim)
 
     def append(self, key: Tensor, value: Tensor) -> KeyValue:
@@ -62,21 +63,40 @@ class KeyValueCache:
             keys and values of every column so far, each (sentences, kv_heads, columns, head_dim). A call adds
             new_length columns for each row of a sentence, the first row's first.
         """
-        start, kv_heads, head_dim = self.columns, key.shape[2], key.shape[3]
+        kv_heads, head_dim = key.shape[2:]
         # Not -1: a state may have no rows.
         new = key.shape[0] * key.shape[1] // max(self.sentences, 1)
-        self.columns += new
+        shape, place = (self.sentences, new, kv_heads, head_dim), self._room_for(new, key, kv_heads, head_dim)
+        place[:, :, 0].copy_(key.reshape(shape).transpose(0, 1))
+        place[:, :, 1].copy_(value.reshape(shape).transpose(0, 1))
+        return self._so_far()
+
+    def append_rows(self, key_value: Tensor, kv_heads: int) -> KeyValue:
+        """As `append`, for one position of each row and in one go.
+
+        Args:
+            key_value: all heads of the key, then all of the value: (rows, 2 * kv_heads * head_dim)
+            kv_heads: number of them.
+        """
+        new, head_dim = key_value.shape[0] // max(self.sentences, 1), key_value.shape[1] // (2 * kv_heads)
+        place = self._room_for(new, key_value, kv_heads, head_dim)
+        place.copy_(key_value.view(self.sentences, new, 2, kv_heads, head_dim).transpose(0, 1))
+        return self._so_far()
+
+    def _room_for(self, new: int, like: Tensor, kv_heads: int, head_dim: int) -> Tensor:
+        """Where as many new columns go: (new, sentences, 2, kv_heads, head_dim)."""
+        start, self.columns = self.columns, self.columns + new
         if self._buffer is None or self._buffer.shape[0] < self.columns:
-            grown = key.new_empty(_room(self.columns), self.sentences, 2, kv_heads, head_dim)
+            grown = like.new_empty(_room(self.columns), self.sentences, 2, kv_heads, head_dim)
             if self._buffer is not None:
                 grown[:start] = self._buffer[:start, : self.sentences]
             self._use(grown)
+        assert self._used is not None
+        return self._used[start : self.columns]
+
+    def _so_far(self) -> KeyValue:
         assert self._views is not None
-        shape = (self.sentences, new, kv_heads, head_dim)
-        keys, values = self._views
-        keys.narrow(2, start, new).copy_(key.reshape(shape).transpose(1, 2))
-        values.narrow(2, start, new).copy_(value.reshape(shape).transpose(1, 2))
-        return KeyValue(keys.narrow(2, 0, self.columns), values.narrow(2, 0, self.columns))
+        return KeyValue(*(view.narrow(2, 0, self.columns) for view in self._views))
 
     def truncate(self, columns: int) -> None:
         """Forget all but the first `columns` columns."""
@@ -106,8 +126,8 @@ class KeyValueCache:
             self._use(self._buffer)
 
     def _use(self, buffer: Tensor) -> None:
-        self._buffer, used = buffer, buffer[:, : self.sentences]
-        self._views = KeyValue(*(used[:, :, place].permute(1, 2, 0, 3) for place in (0, 1)))
+        self._buffer, self._used = buffer, buffer[:, : self.sentences]
+        self._views = KeyValue(*(self._used[:, :, place].permute(1, 2, 0, 3) for place in (0, 1)))
 
 
 def _room(columns: int) -> int:

@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from seq2seq.model.attention import MultiHeadAttention, scaled_dot_product
 from seq2seq.model.feed_forward import ACTIVATIONS, FeedForward, GatedFeedForward
 from seq2seq.model.norm import RMSNorm, rms_norm
+from seq2seq.model.packed import PackedLinear
 from seq2seq.model.positions import Rotation
 from seq2seq.model.state import KeyValue, KeyValueCache
 
@@ -91,8 +92,14 @@ class LayerStep:
         self, x: Tensor, cache: KeyValueCache, attention_mask: Tensor | None, rotation: Rotation | None
     ) -> Tensor:
         attention = self.self_attention
-        query, key, value = attention.split(self.query_key_value(x).unsqueeze(1), rotation)
-        keys, values = cache.append(key, value)
+        projected = self.query_key_value(x)
+        if rotation is None:
+            width = attention.num_heads * attention.head_dim
+            query, key_value = projected[:, :width], projected[:, width:]
+            keys, values = cache.append_rows(key_value, attention.num_kv_heads)
+        else:
+            query, key, value = attention.split(projected.unsqueeze(1), rotation)
+            keys, values = cache.append(key, value)
         query = query.reshape(cache.sentences, -1, attention.num_heads, attention.head_dim).transpose(1, 2)
         attended = scaled_dot_product(query, keys, values, attention_mask=attention_mask)
         return self.self_output(attended.transpose(1, 2).reshape(x.shape))
@@ -134,6 +141,8 @@ def norm_step(norm: nn.Module) -> Compute:
 
 def _product(layer: nn.Module) -> Compute:
     """What a linear layer computes, without its module; another kind of layer as it is."""
+    if isinstance(layer, PackedLinear):
+        return layer.of_rows
     if type(layer) is not nn.Linear:
         compute: Compute = layer.forward
         return compute
