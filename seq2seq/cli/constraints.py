@@ -18,8 +18,8 @@ def add_constraint_options(parser: argparse.ArgumentParser) -> None:
         "required phrases",
         "Beam search only. An output ends when it holds its phrases, each at word boundaries and as often as required; "
         "where that cannot be done, the output that holds most of them is taken. stderr tells how many were satisfied, "
-        "--json also which (constraints: phrase, count, found). Not with --retry, --alternatives, --num-beam-groups or "
-        "--coverage-penalty; --keep-placeholders not with --prefix either.",
+        "--json and --report also which (constraints: phrase, count, found). Not with --retry, --alternatives, "
+        "--num-beam-groups or --coverage-penalty; --keep-placeholders not with --prefix either.",
     )
     group.add_argument(
         "--glossary",

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from seq2seq.cli.constraints import as_fields
 from seq2seq.cli.streams import Inputs, Output
 from seq2seq.errors import ConfigError
 from seq2seq.signals.bounds import Bounds, Flag
@@ -117,7 +118,10 @@ class Reports:
             return
         report = answer.report
         if self.output is not None:
-            self.output.write(json.dumps(report.as_dict(), ensure_ascii=False) + "\n")
+            record = report.as_dict()
+            if answer.constraints:
+                record["constraints"] = as_fields(answer.constraints)
+            self.output.write(json.dumps(record, ensure_ascii=False) + "\n")
         self._retried += report.retried
         self._mended += report.mended
         self._counts.update(report.flags)

@@ -4,7 +4,7 @@ import bisect
 import math
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,8 +24,12 @@ from seq2seq.decoding.rules import Rule, obeyed, stretch
 from seq2seq.errors import DecodingError
 from seq2seq.model.combined import Combined
 
+Values = NDArray[np.floating[Any]]
+"""Log-probabilities of some hypotheses of each sentence, (sentences, number), or of one, (sentences,)."""
+
 
 @torch.no_grad()
+@np.errstate(invalid="ignore")  # minus infinity less itself
 def beam_search(
     model: Decodable[StateT],
     state: StateT,
@@ -134,7 +138,7 @@ def beam_search(
     forbidden = torch.tensor(forbidden_ids, dtype=torch.long, device=device)
     combined = isinstance(model, Combined)
     forbidden_at_first = torch.tensor([*forbidden_ids, eos_id], dtype=torch.long, device=device)
-    may_end = torch.arange(2 * beam_size + 1, device=device) < beam_size
+    may_end = np.arange(2 * beam_size + 1) < beam_size
     finished = [_Finished(n_best, penalties, rewards) for _ in limits]
     if coverage is not None:
         for unit, pool in enumerate(finished):
@@ -146,13 +150,13 @@ def beam_search(
         )
     trail = _Trail()
 
-    # Of the sentences still searched, in order:
+    # Of the sentences still searched, in order. What is a dozen numbers for each is numpy's, which takes a fraction of
+    # torch's time for so few.
     active = np.arange(len(limits))
     scores = torch.zeros(len(limits), 1, device=device, dtype=precise(device))  # log-probabilities of live hypotheses
-    last_penalty = scores.new_tensor([penalties[limit] for limit in limits])
-    last_reward = scores.new_tensor([rewards[limit] for limit in limits]) if rewards[-1] else None
-    to_beat = torch.full_like(last_penalty, NEVER)  # the worst score kept, once there are n_best
-    ended = torch.zeros(len(limits), dtype=torch.int64, device=device)  # hypotheses that have finished
+    last_penalty, last_reward = (np.array([table[limit] for limit in limits]) for table in (penalties, rewards))
+    to_beat = np.full(len(limits), NEVER)  # the worst score kept, once there are n_best
+    ended = np.zeros(len(limits), dtype=np.int64)  # hypotheses that have finished
     each_keeps = math.ceil(wanted / num_beam_groups)
     enough = max(each_keeps, math.ceil(patience * beam_size)) if patience else math.inf
     altered = bool(rules) or num_beam_groups > 1
@@ -167,17 +171,17 @@ def beam_search(
             sentences = torch.from_numpy(active.repeat(scores.shape[1]) // num_beam_groups).to(device)
             log_probs = obeyed(log_probs, rules, written, sentences)
         at_limit = limits[active] == length
+        by_beam = log_probs.view(*scores.shape, -1)
         if choice is not None:
             own_ends = (own + plain[:, eos_id].view_as(scores)) if altered else None
-            values, parents, words, closing, live, live_values, margins = choice.choose(
-                log_probs.view(*scores.shape, -1), scores, at_limit, length=length, ended=ended, own_ends=own_ends
-            )
+            chosen = choice.choose(by_beam, scores, at_limit, length=length, ended=ended, own_ends=own_ends)
+            best = chosen.values, chosen.parents, chosen.words
         # Twice the beam, because up to beam_size of them end; and one, to see by how much it missed its place.
         elif num_beam_groups == 1:
-            values, parents, words = best_continuations(log_probs.view(*scores.shape, -1), scores, 2 * beam_size + 1)
+            best = best_continuations(by_beam, scores, 2 * beam_size + 1)
         else:
-            values, parents, words = group_continuations(
-                log_probs.view(*scores.shape, -1),
+            best = group_continuations(
+                by_beam,
                 scores,
                 units=active,
                 num_groups=num_beam_groups,
@@ -185,78 +189,76 @@ def beam_search(
                 beam_size=beam_size,
                 eos_id=eos_id,
             )
+        values, parents, words = (x.cpu().numpy() for x in best)
         own_values = values
         if altered:
-            of_beams = plain.view(*scores.shape, -1)
-            own_values = (
-                own.gather(1, parents) + of_beams[torch.arange(len(scores), device=device).unsqueeze(1), parents, words]
-            )
-        if choice is None:
+            sentence = torch.arange(len(scores), device=device).unsqueeze(1)
+            of_tokens = plain.view_as(by_beam)[sentence, best[1], best[2]]
+            own_values = (own.gather(1, best[1]) + of_tokens).cpu().numpy()
+        if choice is not None:
+            closing, live, live_values, margins = (x.cpu().numpy() for x in chosen[3:])
+        else:
             ends = (words == eos_id) & (values > NEVER)
-            live_values, places = values.masked_fill(ends, NEVER).topk(beam_size + 1, dim=1)
-            live = places[:, :beam_size]
+            others = np.where(ends, NEVER, values)
+            ranked = np.argsort(-others, axis=1, kind="stable")[:, : beam_size + 1]
+            live, live_values = ranked[:, :beam_size], np.take_along_axis(others, ranked, axis=1)
             closing, margins = ends & may_end, _margins(values, ends, live_values)
             if at_limit.any():
                 # All end, though no more than beam_size can be kept: the surplus shows how narrowly it was not.
-                cut = torch.from_numpy(at_limit).to(device)
-                closing[cut], margins[cut] = values[cut] > NEVER, math.inf
+                closing[at_limit], margins[at_limit] = values[at_limit] > NEVER, math.inf
                 if coverage is not None:  # which may rank them otherwise: only the first beam_size compete
-                    closing[cut] &= may_end
-                    lead = values[cut, beam_size - 1] - values[cut, beam_size]
-                    margins[cut] = lead.nan_to_num(nan=math.inf, posinf=math.inf)
+                    closing[at_limit] &= may_end
+                    margins[at_limit] = _gap(values[at_limit, beam_size - 1], values[at_limit, beam_size])
         if closing.any():
-            rows = closing.nonzero()[:, 0].tolist()
+            rows, places = closing.nonzero()
             columns = [values, own_values, parents, words]
             if coverage is not None:
-                columns.append(uncovered.view(scores.shape).gather(1, parents))
-            for row, *candidate in zip(rows, *(x[closing].tolist() for x in columns), strict=True):
+                columns.append(np.take_along_axis(uncovered.view(scores.shape).cpu().numpy(), parents, axis=1))
+            for row, *candidate in zip(rows, *(x[rows, places].tolist() for x in columns), strict=True):
                 finished[active[row]].add(_Candidate(*candidate), length)
-            to_beat = scores.new_tensor([finished[sentence].to_beat for sentence in active])
-            ended += closing.sum(dim=1)
+            to_beat = np.array([finished[sentence].to_beat for sentence in active])
+            ended = ended + closing.sum(axis=1)
 
-        parents, words = parents.gather(1, live), words.gather(1, live)
+        parents, words = np.take_along_axis(parents, live, axis=1), np.take_along_axis(words, live, axis=1)
         ripe = ended >= enough
         if choice is not None and patience:
             behind, lead = choice.behind(live_values[:, 0], to_beat, length=length)
-            ripe, margins = ripe | behind, torch.minimum(margins, lead)
+            ripe, margins = ripe | behind, np.minimum(margins, lead)
         trail.add(active, parents, words, margins)
-        bound = live_values[:, 0] / last_penalty
-        if last_reward is not None:
-            bound = bound + last_reward
-        hopeless, decided = torch.stack([bound <= to_beat, ripe]).cpu().numpy()
-        decided |= at_limit
+        bound = live_values[:, 0] / last_penalty + last_reward
+        hopeless, decided = bound <= to_beat, ripe | at_limit
         done = hopeless | decided
         if num_beam_groups > 1:  # when a group ends decides what those after it may write, too
             for row in np.flatnonzero(~done):
                 finished[active[row]].stop(float(bound[row]))
-        going_on = torch.arange(len(active), device=device)
+        going_on = np.arange(len(active))
         if done.any():
-            alive = torch.from_numpy(~done).to(device)
-            going_on = remaining(alive) if num_beam_groups == 1 else going_on[alive]  # groups stand side by side
+            # The groups of a sentence stand side by side.
+            going_on = remaining(~done) if num_beam_groups == 1 else np.flatnonzero(~done)
             for row in np.flatnonzero(hopeless & ~decided):
                 finished[active[row]].stop(float(bound[row]))
-            active = active[going_on.cpu().numpy()]
-            parents, words, live_values, to_beat, last_penalty, ended = (
-                x[going_on] for x in (parents, words, live_values, to_beat, last_penalty, ended)
+            active, parents, words, to_beat, ended, last_penalty, last_reward = (
+                x[going_on] for x in (active, parents, words, to_beat, ended, last_penalty, last_reward)
             )
-            last_reward = None if last_reward is None else last_reward[going_on]
         if not len(active):
             break
-        origins = (going_on.unsqueeze(1) * scores.shape[1] + parents).flatten()
+        origins = torch.from_numpy((going_on[:, None] * scores.shape[1] + parents).reshape(-1)).to(device)
         state.select(origins)
         if coverage is not None:
             coverage.select(origins)
-        scores, tokens = live_values[:, :beam_size], words.view(-1, 1)
+        scores = torch.from_numpy(live_values[going_on, :beam_size]).to(device)
+        tokens = torch.from_numpy(words.reshape(-1, 1)).to(device)
         if rules:
             written = torch.cat([written[origins], tokens], dim=1)
         if altered:
-            own = own_values.gather(1, live)[going_on]
+            own = torch.from_numpy(np.take_along_axis(own_values, live, axis=1)[going_on]).to(device)
         if choice is not None:
-            choice.keep(going_on)
+            choice.keep(torch.from_numpy(going_on).to(device))
 
     if choice is not None:
-        for best in choice.best_efforts:
-            finished[best.sentence].add(_Candidate(best.value, best.log_prob, best.parent, eos_id), best.length)
+        for effort in choice.best_efforts:
+            last = _Candidate(effort.value, effort.log_prob, effort.parent, eos_id)
+            finished[effort.sentence].add(last, effort.length)
     result = trail.result(finished, eos_id, stretch=stretch(rules))
     if num_beam_groups == 1:
         return result
@@ -268,7 +270,7 @@ def beam_search(
     return merged(result, num_groups=num_beam_groups, n_best=wanted, lead=ahead)
 
 
-def _margins(values: Tensor, ends: Tensor, live_values: Tensor) -> Tensor:
+def _margins(values: Values, ends: NDArray[np.bool_], live_values: Values) -> Values:
     """By how much each sentence's step could have gone another way, in nats.
 
     Two decisions: which hypotheses live on, and which end tokens are among the first beam_size.
@@ -279,12 +281,16 @@ def _margins(values: Tensor, ends: Tensor, live_values: Tensor) -> Tensor:
         live_values: of the beam_size + 1 best others.
     """
     beam_size = live_values.shape[1] - 1
-    lived = live_values[:, -2] - live_values[:, -1]
-    ended = values.masked_fill(~ends, math.inf)[:, :beam_size].amin(dim=1) - values[:, beam_size]
-    missed = values[:, beam_size - 1] - values.masked_fill(~ends, NEVER)[:, beam_size:].amax(dim=1)
-    # Not a number: minus infinity against itself, nothing against nothing.
-    gaps = torch.stack([lived, ended, missed]).nan_to_num(nan=math.inf, posinf=math.inf)
-    return gaps.amin(dim=0)
+    lived = _gap(live_values[:, -2], live_values[:, -1])
+    ended = _gap(np.where(ends, values, math.inf)[:, :beam_size].min(axis=1), values[:, beam_size])
+    missed = _gap(values[:, beam_size - 1], np.where(ends, values, NEVER)[:, beam_size:].max(axis=1))
+    return np.minimum(np.minimum(lived, ended), missed)
+
+
+def _gap(better: Values, worse: Values) -> Values:
+    """The difference; infinity where it is none: minus infinity from itself, nothing from nothing."""
+    gap = better - worse
+    return np.where(np.isnan(gap), math.inf, gap)
 
 
 class _Candidate(NamedTuple):
@@ -349,9 +355,11 @@ class _Trail:
     """Which hypotheses lived on from which, step by step: what their tokens can be read from."""
 
     def __init__(self) -> None:
-        self.steps: list[tuple[NDArray[np.int64], Tensor, Tensor, Tensor]] = []
+        self.steps: list[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64], Values]] = []
 
-    def add(self, sentences: NDArray[np.int64], parents: Tensor, words: Tensor, margins: Tensor) -> None:
+    def add(
+        self, sentences: NDArray[np.int64], parents: NDArray[np.int64], words: NDArray[np.int64], margins: Values
+    ) -> None:
         """Note a step of these sentences: parents and words (sentences, beams), margins (sentences,)."""
         self.steps.append((sentences, parents, words, margins))
 
@@ -365,8 +373,7 @@ class _Trail:
         sentences, *columns = zip(*self.steps, strict=True)
         rows = np.concatenate(sentences)
         steps = np.arange(len(sentences)).repeat([len(numbers) for numbers in sentences])
-        # All steps at once: each transfer from another device waits for it.
-        step_parents, step_words, step_margins = (torch.cat(column).cpu().numpy() for column in columns)
+        step_parents, step_words, step_margins = (np.concatenate(column) for column in columns)
         parents[steps, rows], words[steps, rows] = step_parents, step_words
         np.minimum.at(margins, rows, step_margins)
 

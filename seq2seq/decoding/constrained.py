@@ -9,7 +9,7 @@ of the phrases are candidates whatever the model thinks of them. An output may e
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -115,7 +115,7 @@ class ConstrainedChoice:
         at_limit: NDArray[np.bool_],
         *,
         length: int,
-        ended: Tensor,
+        ended: NDArray[np.int64],
         own_ends: Tensor | None = None,
     ) -> Choice:
         """Share out the beams.
@@ -152,14 +152,16 @@ class ConstrainedChoice:
         if at_limit.any():
             cut = torch.from_numpy(at_limit).to(values.device)
             closing = torch.where(cut.unsqueeze(1), possible & ready, closing)
-            failing = cut & (ended == 0) & ~closing.any(dim=1)
+            failing = cut & torch.from_numpy(ended == 0).to(cut.device) & ~closing.any(dim=1)
             if failing.any():
                 closing = closing | self._best_efforts(failing, possible, met)
             # Few sentences come so far: those with phrases are decided without neighbours.
             margins = margins.masked_fill(cut, math.inf).masked_fill(cut & self._has_phrases, 0)
         return Choice(values, parents, words, closing, live, live_values, margins)
 
-    def behind(self, best: Tensor, to_beat: Tensor, *, length: int) -> tuple[Tensor, Tensor]:
+    def behind(
+        self, best: NDArray[Any], to_beat: NDArray[np.float64], *, length: int
+    ) -> tuple[NDArray[np.bool_], NDArray[Any]]:
         """Which sentences with phrases have nothing alive that scores better now than what has finished.
 
         Hypotheses that have written few tokens of the phrases go on and on beside those that have ended, more probable
@@ -175,8 +177,8 @@ class ConstrainedChoice:
             which, and by how much it is so or not so, in nats.
         """
         gap = best / self._penalties[length] + self._rewards[length] - to_beat
-        gap = gap.masked_fill(gap.isnan() | ~self._has_phrases, math.inf)
-        return gap <= 0, gap.abs()
+        gap = np.where(np.isnan(gap) | ~self._has_phrases.cpu().numpy(), math.inf, gap)
+        return gap <= 0, np.abs(gap)
 
     def keep(self, going_on: Tensor) -> None:
         """Go on with these sentences, int64 (number,), and the hypotheses that were chosen."""

@@ -95,7 +95,7 @@ def written_tokens(
         yield chosen
         going_on = (chosen != eos_id) & (limits[active] > length + 1)
         if not going_on.all():
-            kept = remaining(going_on)
+            kept = torch.from_numpy(remaining(going_on.cpu().numpy())).to(device)
             if not len(kept):
                 break
             state.select(kept)

@@ -29,9 +29,13 @@ def test_glossary_and_constraints_from_the_command_line(
     (tmp_path / "terms.tsv").write_text("dog\tquick fox\nlazy dog\tbrown cat\nfox\tBAC\n")
     (tmp_path / "phrases").write_text("over\n\tjumps\nover\tover\n\nthe cat\tdü\n")
     arguments = ["--ckpt", checkpoint, "--input", tmp_path / "in", "--glossary", tmp_path / "terms.tsv",
-                 "--constraints", tmp_path / "phrases", "--json", "--output", tmp_path / "out", *SETTINGS]  # fmt: skip
+                 "--constraints", tmp_path / "phrases", "--json", "--output", tmp_path / "out",
+                 "--report", tmp_path / "report", *SETTINGS]  # fmt: skip
     assert translate([str(argument) for argument in arguments]) == 0
-    answers = [json.loads(line) for line in (tmp_path / "out").read_text().splitlines()]
+    answers, records = (
+        [json.loads(line) for line in (tmp_path / name).read_text().splitlines()] for name in ("out", "report")
+    )
+    assert [record.get("constraints") for record in records] == [answer.get("constraints") for answer in answers]
     found = [{c["phrase"]: (c["count"], c["found"]) for c in answer.get("constraints", [])} for answer in answers]
     assert [sorted(line) for line in found] == [
         ["brown cat", "over"], ["jumps"], ["BAC", "over", "quick fox"], ["quick fox"], ["dü", "the cat"],

@@ -88,7 +88,7 @@ def test_a_model_keeps_its_weights_and_its_logits(tied: TiedEmbeddings, monkeypa
     )
     model = build_model(config, task=Task.translation, source_vocab_size=11, target_vocab_size=11).eval()
     assert isinstance(model, EncoderDecoder)
-    source, target = torch.randint(11, (3, 5)), torch.randint(11, (3, 4))
+    source, target = torch.randint(11, (11, 5)), torch.randint(11, (11, 4))
     before, weights = model(source, target), {name: weight.clone() for name, weight in model.named_parameters()}
     monkeypatch.setattr("seq2seq.model.layout.onednn_is_faster", lambda: True)
     for_few_rows(model)

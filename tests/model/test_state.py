@@ -2,6 +2,7 @@
 
 import itertools
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -58,7 +59,7 @@ def test_every_row_keeps_its_past_and_its_sentence(choices: list[list[int]]) -> 
             torch.testing.assert_close(value, -key)
         rows = [number % len(sentences) for number in choice] if sentences else []
         if sum(choice) % 2:  # as searches do when sentences end
-            rows = remaining(torch.tensor([number in rows for number in labels], dtype=torch.bool)).tolist()
+            rows = remaining(np.array([number in rows for number in labels], dtype=bool)).tolist()
         state.select(torch.tensor(rows, dtype=torch.int64))
         sentences, pasts = [sentences[row] for row in rows], [pasts[row] for row in rows]
         assert state.rows == len(rows)
