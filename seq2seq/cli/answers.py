@@ -85,7 +85,7 @@ def answer_lines(
                 report.add(answer)
         except KeyboardInterrupt as stop:
             raise type(stop)(how_to_go_on(output, inputs)) from None
-        except BrokenPipeError:  # the reader of stdout wants no more; files beside it keep their lines
+        except BrokenPipeError:  # a reader wants no more; files beside its pipe keep their lines
             report.kept(one for one in outputs if one.partial and one.lines)
             raise
     report.end(reports.summary())
@@ -195,11 +195,11 @@ class Report:
             self._progress.show(f"{self._program}: {self._speed()}{self._time_left()}")
 
     def kept(self, outputs: Iterable[Output]) -> None:
-        """Say where what was written is, after nobody read stdout any more."""
+        """Say where what was written is, after the reader of a pipe went away."""
         for output in outputs:
             if not self._quiet:
                 kept = f"{output.whereabouts} has {some_lines(output.lines)}"
-                self._progress.say(f"{self._program}: nobody reads stdout any more; {kept}")
+                self._progress.say(f"{self._program}: the reader of a pipe went away; {kept}")
 
     def end(self, summary: Iterable[str] = ()) -> None:
         """Say how fast it was and which lines were odd, and what else there is to say."""

@@ -16,17 +16,17 @@ from torch.nn import functional as F
 
 CPUINFO = Path("/proc/cpuinfo")  # of Linux
 FEW_ROWS = 8  # up to here each number of rows has a kernel of its own
-_linear = torch.ops.mkldnn._linear_pointwise
 PACKED_FOR = 64  # rows; the layout is the same for any number above one, and as fast for that one
 
 
 class PackedLinear(nn.Linear):
     """A linear layer with a second copy of its weight, in blocks as oneDNN reads them.
 
-    Where gradients are wanted, and in another number format or on another device, it computes with the weight itself.
+    Where gradients are wanted, and in another number format or on another device, it computes with the weight itself. A
+    weight that has changed is packed again.
 
     Args:
-        layer: whose weight and bias it takes over; on a CPU, in float32. They must not change any more.
+        layer: whose weight and bias it takes over.
     """
 
     def __init__(self, layer: nn.Linear) -> None:
@@ -44,19 +44,20 @@ class PackedLinear(nn.Linear):
     def of_rows(self, x: Tensor) -> Tensor:
         """(rows, in_features) -> (rows, out_features), for a tensor without gaps; without gradients."""
         # The product with a nonlinearity or a sum behind it in one call is no faster: its setting up takes longer.
-        rows = x.shape[0]
-        result: Tensor
-        if not rows or x.dtype != torch.float32 or not x.is_cpu:
-            return F.linear(x, self.weight, self.bias)
-        if (more := round_up(rows)) == rows:
-            result = _linear(x, self.packed, self.bias, "none", [], "")
-            return result
-        result = _linear(F.pad(x, (0, 0, 0, more - rows)), self.packed, self.bias, "none", [], "")
-        return result[:rows]
+        rows, weight = x.shape[0], self.weight
+        if self.stamp != _stamp(weight):
+            self._pack()
+        if self.packed is None or not rows or x.dtype != torch.float32:
+            return F.linear(x, weight, self.bias)
+        more = round_up(rows)
+        whole = x if more == rows else F.pad(x, (0, 0, 0, more - rows))
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(whole, self.packed, self.bias, "none", [], "")
+        return result if more == rows else result[:rows]
 
     def _pack(self) -> None:
-        weight = self.weight.detach().contiguous()
-        self.packed = torch.ops.mkldnn._reorder_linear_weight(weight, PACKED_FOR)
+        weight, self.packed, self.stamp = self.weight.detach(), None, _stamp(self.weight)
+        if weight.is_cpu and weight.dtype == torch.float32:
+            self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), PACKED_FOR)
 
     def __copy__(self) -> "PackedLinear":
         other = self.__class__.__new__(self.__class__)
@@ -65,7 +66,7 @@ class PackedLinear(nn.Linear):
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the packed weight, which can be neither copied nor pickled."""
-        return {name: value for name, value in self.__dict__.items() if name != "packed"}
+        return {name: value for name, value in self.__dict__.items() if name not in ("packed", "stamp")}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
@@ -73,6 +74,11 @@ class PackedLinear(nn.Linear):
 
     if TYPE_CHECKING:
         __call__ = forward
+
+
+def _stamp(weight: Tensor) -> tuple[int, torch.dtype, int]:
+    """Another one once the weight has changed: where it lies, its format, how often it was written to."""
+    return weight.data_ptr(), weight.dtype, 0 if weight.is_inference() else weight._version
 
 
 def round_up(rows: int) -> int:

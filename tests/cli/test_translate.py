@@ -199,7 +199,7 @@ def test_of_files_beside_stdout_it_says_what_they_have(checkpoint: Path, tmp_pat
         endless.kill()
     lines = len(Path(f"{report}.partial").read_bytes().splitlines())
     kept = f"{report}.partial has {some_lines(lines)}"
-    assert lines and message == f"seq2seq-translate: nobody reads stdout any more; {kept}"
+    assert lines and message == f"seq2seq-translate: the reader of a pipe went away; {kept}"
 
 
 def test_ctrl_c_leaves_what_is_finished(checkpoint: Path, tmp_path: Path) -> None:

@@ -2,15 +2,19 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
+from torch.nn import functional as F
 
-from seq2seq.config import ModelConfig, Task, TiedEmbeddings
+from seq2seq.config import FeedForward, ModelConfig, NormPlacement, Positions, Task, TiedEmbeddings
 from seq2seq.model import packed
 from seq2seq.model.build import build_model
 from seq2seq.model.layout import for_few_rows
@@ -66,10 +70,41 @@ def test_gradients_are_those_of_the_weight() -> None:
 def test_in_another_number_format_it_computes_with_the_weight() -> None:
     layer, x = PackedLinear(nn.Linear(6, 4)), torch.randn(3, 6)
     expected = layer(x)
-    for dtype, tolerance in ((torch.float64, 1e-6), (torch.bfloat16, 0.05)):
-        found = layer.to(dtype)(x.to(dtype))
-        assert found.dtype == dtype
-        torch.testing.assert_close(found.float(), expected, rtol=0, atol=tolerance)
+    for dtype, tolerance in ((torch.float64, 1e-6), (torch.bfloat16, 0.05), (torch.float32, 0.05)):
+        for converted in (layer.to(dtype), copy.deepcopy(layer.to(dtype)), pickle.loads(pickle.dumps(layer.to(dtype)))):
+            found = converted(x.to(dtype))
+            assert found.dtype == dtype
+            torch.testing.assert_close(found.float(), expected, rtol=0, atol=tolerance)
+    assert copy.deepcopy(layer.to("meta"))(x.to("meta")).shape == (3, 4)
+
+
+@torch.no_grad()
+def test_a_weight_that_changes_counts() -> None:
+    layer, other, x = PackedLinear(nn.Linear(6, 4)), nn.Linear(6, 4), torch.randn(3, 6)
+    layer(x)
+    layer.load_state_dict(other.state_dict())
+    torch.testing.assert_close(layer(x), other(x), rtol=0, atol=1e-6)
+    layer.weight.mul_(2.0)
+    torch.testing.assert_close(layer(x), F.linear(x, 2 * other.weight, other.bias), rtol=0, atol=1e-6)
+    layer.weight = nn.Parameter(torch.zeros(4, 6))
+    torch.testing.assert_close(layer(x), other.bias.expand(3, 4))
+
+
+def test_without_onednn_all_is_as_ever() -> None:
+    program = """
+import torch
+class Missing:
+    def __getattr__(self, name):
+        raise AttributeError(name)
+torch.ops.mkldnn = Missing()
+torch.backends.mkldnn.is_available = lambda: False
+from torch import nn
+from seq2seq.model.layout import for_few_rows
+model = nn.Sequential(nn.Linear(3, 4))
+for_few_rows(model)
+assert type(model[0]) is nn.Linear
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
 
 
 @torch.no_grad()
@@ -80,12 +115,18 @@ def test_a_copy_computes_the_same() -> None:
     assert all(torch.equal(other(x), layer(x)) for other in (shallow, deep, pickled))
 
 
-@pytest.mark.parametrize("tied", list(TiedEmbeddings))
+@pytest.mark.parametrize(
+    "shape",
+    [
+        *({"tied_embeddings": tied} for tied in TiedEmbeddings),
+        {"num_kv_heads": 1, "feed_forward": FeedForward.swiglu},
+        {"positions": Positions.rotary, "norm_placement": NormPlacement.post},
+    ],
+    ids=str,
+)
 @torch.no_grad()
-def test_a_model_keeps_its_weights_and_its_logits(tied: TiedEmbeddings, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = ModelConfig(
-        encoder_layers=1, decoder_layers=2, dim=16, num_heads=2, feed_forward_dim=24, tied_embeddings=tied
-    )
+def test_a_model_keeps_its_weights_and_its_logits(shape: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    config = ModelConfig(encoder_layers=1, decoder_layers=2, dim=16, num_heads=2, feed_forward_dim=24, **shape)
     model = build_model(config, task=Task.translation, source_vocab_size=11, target_vocab_size=11).eval()
     assert isinstance(model, EncoderDecoder)
     source, target = torch.randint(11, (11, 5)), torch.randint(11, (11, 4))

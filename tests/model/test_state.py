@@ -231,3 +231,13 @@ def test_nothing_is_forgotten_that_was_not_read() -> None:
     for length in (-1, 4):
         with pytest.raises(ValueError, match=rf"length \({length}\) must be from 0 to the 3 tokens"):
             state.truncate(length)
+
+
+@pytest.mark.parametrize(("sentences", "beams", "kv_heads"), [(3, 1, 2), (2, 5, 1), (1, 5, 2), (0, 5, 2)])
+def test_a_position_of_each_row_goes_in_at_once_as_in_two(sentences: int, beams: int, kv_heads: int) -> None:
+    apart, together = KeyValueCache(sentences), KeyValueCache(sentences)
+    for _ in range(GROWTH // beams + 2):
+        key_value = torch.randn(sentences * beams, 2 * kv_heads * 4)
+        key, value = key_value.view(-1 if sentences else 0, 1, 2, kv_heads, 4).unbind(dim=2)
+        expected, found = apart.append(key, value), together.append_rows(key_value, kv_heads)
+        assert torch.equal(found.key, expected.key) and torch.equal(found.value, expected.value)
