@@ -86,7 +86,7 @@ class Comet(Metric):  # type: ignore[misc]
         return {}
 
     def _compute_segment_statistics(self, hypothesis: str, ref_kwargs: dict[str, Any]) -> list[float]:
-        raise NotImplementedError("a COMET model reads the source too, which is not given here: score the whole text")
+        raise TypeError("a COMET model reads the source too, which is not given here: score the whole text")
 
 
 def _load(name: str) -> tuple[Any, str]:

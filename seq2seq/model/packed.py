@@ -1,8 +1,9 @@
 """Linear layers whose products oneDNN makes, where torch's own library is slow: CPUs with AVX-512 that are not Intel's.
 
-torch multiplies float32 matrices with MKL, which leaves AVX-512 out on the CPUs of other makers. oneDNN, which comes
-with torch, does not. Measured on one core of an AMD EPYC of the fifth generation, width 256 to 512: with the five rows
-of a beam 0.3 to 0.9 of MKL's time, with 64 rows and more 0.45. On Intel's CPUs it is slower: see `layout.py`.
+torch multiplies float32 matrices with MKL, which on an AMD EPYC of the fifth generation computes with registers half as
+wide as the CPU has; oneDNN, which comes with torch, with the whole. Measured on one core of it, widths from 256 to
+2,048: with the five rows of a beam 0.2 to 1.1 of MKL's time, with 64 rows and more 0.4 to 0.55. On a Xeon oneDNN was
+slower than MKL with weights as `layout.py` lays them.
 """
 
 import platform
@@ -13,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from seq2seq.model.replacing import replace_linear_layers
 
 CPUINFO = Path("/proc/cpuinfo")  # of Linux
 FEW_ROWS = 8  # up to here each number of rows has a kernel of its own
@@ -29,11 +32,16 @@ class PackedLinear(nn.Linear):
         layer: whose weight and bias it takes over.
     """
 
+    packed: Tensor | None = None
+    """The weight for oneDNN; None where that is not for it."""
+    stamp: tuple[int, torch.dtype, int] | None = None
+    """Of the weight that was packed."""
+
     def __init__(self, layer: nn.Linear) -> None:
         nn.Module.__init__(self)
         self.in_features, self.out_features = layer.in_features, layer.out_features
         self.weight, self.bias = layer.weight, layer.bias
-        self._pack()
+        self._pack()  # now, so that forked processes share it
 
     def forward(self, x: Tensor) -> Tensor:
         """(..., in_features) -> (..., out_features)."""
@@ -60,17 +68,14 @@ class PackedLinear(nn.Linear):
             self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), PACKED_FOR)
 
     def __copy__(self) -> "PackedLinear":
+        """A twin that shares the packed weight; deep copies and pickles pack theirs when they are used."""
         other = self.__class__.__new__(self.__class__)
         other.__dict__.update(self.__dict__)
         return other
 
     def __getstate__(self) -> dict[str, Any]:
-        """All but the packed weight, which can be neither copied nor pickled."""
+        """All but the packed weight, which cannot be copied."""
         return {name: value for name, value in self.__dict__.items() if name not in ("packed", "stamp")}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self._pack()
 
     if TYPE_CHECKING:
         __call__ = forward
@@ -93,15 +98,8 @@ def round_up(rows: int) -> int:
 
 
 def pack(model: nn.Module) -> None:
-    """Put a PackedLinear in the place of every linear layer.
-
-    Args:
-        model: on a CPU, in float32; it can no longer be trained.
-    """
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.Linear:
-                setattr(module, name, PackedLinear(child))
+    """Put a PackedLinear in the place of every linear layer."""
+    replace_linear_layers(model, lambda parent, layer: PackedLinear(layer))
 
 
 @cache

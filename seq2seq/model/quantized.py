@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from seq2seq.model.feed_forward import FeedForward, GatedFeedForward
+from seq2seq.model.replacing import replace_linear_layers
 
 LEVELS = 127  # of a weight, each side of 0
 
@@ -66,11 +67,12 @@ def quantize(model: nn.Module) -> None:
     Args:
         model: on a CPU, in float32; it can no longer be trained.
     """
-    for module in list(model.modules()):
-        for name, child in module.named_children():
-            if type(child) is nn.Linear:
-                each_row = isinstance(module, FeedForward | GatedFeedForward) and child is module.narrow
-                setattr(module, name, QuantizedLinear(child, each_row=each_row))
+
+    def quantized(parent: nn.Module, layer: nn.Linear) -> QuantizedLinear:
+        each_row = isinstance(parent, FeedForward | GatedFeedForward) and layer is parent.narrow
+        return QuantizedLinear(layer, each_row=each_row)
+
+    replace_linear_layers(model, quantized)
 
 
 def is_quantized(model: nn.Module) -> bool:

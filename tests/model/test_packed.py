@@ -18,7 +18,7 @@ from seq2seq.config import FeedForward, ModelConfig, NormPlacement, Positions, T
 from seq2seq.model import packed
 from seq2seq.model.build import build_model
 from seq2seq.model.layout import for_few_rows
-from seq2seq.model.packed import PackedLinear, onednn_is_faster, pack, round_up
+from seq2seq.model.packed import PackedLinear, onednn_is_faster, round_up
 from seq2seq.model.transformer import EncoderDecoder
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="torch was built without oneDNN")
@@ -148,13 +148,6 @@ def test_other_number_formats_stay_as_they_are(monkeypatch: pytest.MonkeyPatch) 
         model = nn.Sequential(nn.Linear(3, 4)).to(dtype)
         for_few_rows(model)
         assert type(model[0]) is nn.Linear
-
-
-def test_pack_replaces_what_is_inside_other_modules() -> None:
-    model = nn.Sequential(nn.Sequential(nn.Linear(3, 4), nn.ReLU()), nn.Linear(4, 2))
-    pack(model)
-    assert isinstance(model[0], nn.Sequential) and isinstance(model[0][0], PackedLinear)
-    assert isinstance(model[1], PackedLinear)
 
 
 @pytest.mark.parametrize(
