@@ -91,12 +91,14 @@ class Trained:
         required: LineConstraints | None = None,
         packed: int | None = None,
         learning: bool = False,
+        workers: int | None = None,
     ) -> Iterator[Answer]:
         """`answering.answers` by this model: lines in, answers out; arguments as there.
 
-        `learning` says that workers learn from each batch what they all need, so they must share their memory.
+        `learning` says that workers learn from each batch what they all need, so they must share their memory; a
+        number of workers, that they are threads in which another engine computes.
         """
-        processes = self.processes and not learning
+        processes = self.processes and not learning and workers is None
         cut = partial(self.cut, packed=packed)
         return answers(
             lines,
@@ -105,7 +107,7 @@ class Trained:
             join=answer,
             budget=budget,
             exact=self.exact,
-            workers=1 if self.engine is not None else worker_count(self.device, processes=processes),
+            workers=worker_count(self.device, processes=processes) if workers is None else workers,
             processes=processes,
             first_line=first_line,
             done=done,

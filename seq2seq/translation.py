@@ -107,8 +107,8 @@ def translated(
     rows = settings.beam_size if settings.search is Search.beam else settings.num_candidates
     where: dict[str, Any] = {"budget": settings.batch_tokens // rows, "first_line": first_line, "done": done}
     where["packed"] = packed
-    if engine is not None:
-        return trained.answers(lines, solve, answer, **where)
+    if trained.engine is not None:
+        return trained.answers(lines, solve, answer, workers=trained.engine.workers(settings), **where)
     where |= {"required": required, "learning": bool(settings.suppress_text)}
     inspector, first = trained.inspector(demands.bounds), first_line + before
     if demands.bounds is None and not demands.retry:

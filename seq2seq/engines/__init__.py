@@ -14,6 +14,9 @@ class Engine(Protocol):
     def name(self) -> str:
         """A value of EngineKind, not torch."""
 
+    def workers(self, settings: DecodingConfig) -> int:
+        """How many batches of a text are given to it at a time, each by a thread with its share of torch's threads."""
+
     def solver(self, settings: DecodingConfig, *, seed: int, done: int = 0) -> Solve[list[Hypothesis]]:
         """What translates the batches of one text: pieces to hypotheses, best first.
 

@@ -1,7 +1,7 @@
 """CTranslate2 beside our own search, with the same weights: same lines, same scores."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -269,9 +269,37 @@ def test_a_full_memory_cuts_the_batch(
                 raise RuntimeError("CUDA failed with error out of memory")
             return whole.translate_batch(words, **options)
 
-    whole = engine._translator
-    monkeypatch.setattr(engine, "_translator", Small())
+    whole = engine._translator()
+    monkeypatch.setattr(engine, "_translator", Small)
     assert model.translate(odd_lines) == expected
+
+
+@pytest.fixture
+def three_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_batches_of_a_text_side_by_side(folders: dict[str, Path], odd_lines: list[str]) -> None:
+    ours, other = pair(folders["plain"])
+    engine = other.engine
+    assert isinstance(engine, engine_module.CTranslate2Engine)
+    other.processes = True  # which its threads would not survive
+    settings: dict[str, Any] = {"beam_size": 5, "batch_tokens": 60}
+    assert other.translate(odd_lines, **settings) == ours.translate(odd_lines, **settings)
+    assert {share: made.num_translators for share, made in engine._translators.items()} == {
+        3: 1,
+        1: 3,
+    }
+    coarse = seq2seq.load(folders["plain"], device="cpu", engine="ctranslate2", quantization="int8")
+    assert isinstance(coarse.engine, engine_module.CTranslate2Engine)
+    assert len(coarse.translate(odd_lines, **settings)) == len(odd_lines)
+    assert {share: made.num_translators for share, made in coarse.engine._translators.items()} == {1: 3}
+    for search, workers in ((Search.beam, 3), (Search.greedy, 3), (Search.sample, 1)):
+        assert engine.workers(DecodingConfig(search=search)) == workers
 
 
 def test_a_model_of_no_numbers_is_one_sentence(folders: dict[str, Path]) -> None:
