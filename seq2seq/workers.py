@@ -13,6 +13,7 @@ import os
 import pickle
 import signal
 import sys
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -68,13 +69,38 @@ def results_in_order(
 
 
 def _by_threads(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:
-    threads = torch.get_num_threads()
-    pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(max(1, threads // workers),))
-    try:
-        yield from pool.map(work, items)
-    finally:
-        pool.shutdown(cancel_futures=True)
-        torch.set_num_threads(threads)  # a worker's share was also taken for that of threads to come
+    with _SHARED as threads:
+        pool = ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(max(1, threads // workers),))
+        try:
+            yield from pool.map(work, items)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+class _SharedThreads:
+    """Torch's number of threads, while workers have shares of it.
+
+    What a worker sets is also taken for the number of threads to come: so it is noted before the first of those who
+    share it out at a time, and set again after each.
+    """
+
+    def __init__(self) -> None:
+        self._lock, self._users, self._threads = threading.Lock(), 0, 0
+
+    def __enter__(self) -> int:
+        with self._lock:
+            if not self._users:
+                self._threads = torch.get_num_threads()
+            self._users += 1
+            return self._threads
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._users -= 1
+            torch.set_num_threads(self._threads)
+
+
+_SHARED = _SharedThreads()
 
 
 def _by_processes(work: Callable[[Item], Result], items: Sequence[Item], workers: int) -> Iterator[Result]:

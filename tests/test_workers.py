@@ -53,6 +53,29 @@ def test_a_new_thread_has_all_threads_again() -> None:
     assert found == [4]
 
 
+def test_threads_that_share_them_out_at_the_same_time_give_them_back() -> None:
+    first = results_in_order(str, range(3), workers=2)
+    next(first)
+    second_has_begun, first_has_ended = threading.Event(), threading.Event()
+
+    def other() -> None:  # begins when a new thread has but a share, and ends last
+        results = results_in_order(lambda item: torch.get_num_threads(), range(3), workers=2)
+        found.append(next(results))
+        second_has_begun.set()
+        assert first_has_ended.wait(60)
+        found.extend(results)
+
+    found: list[int] = []
+    thread = threading.Thread(target=other)
+    thread.start()
+    assert second_has_begun.wait(60)
+    assert list(first) == ["1", "2"]
+    first_has_ended.set()
+    thread.join()
+    assert found == [2, 2, 2]
+    test_a_new_thread_has_all_threads_again()
+
+
 @pytest.mark.parametrize("items", [0, 1, 4])
 def test_one_worker_works_here_with_all_threads(items: int) -> None:
     def work(item: int) -> tuple[int, bool]:

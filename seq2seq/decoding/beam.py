@@ -201,7 +201,7 @@ def beam_search(
             ends = (words == eos_id) & (values > NEVER)
             others = np.where(ends, NEVER, values)
             ranked = np.argsort(-others, axis=1, kind="stable")[:, : beam_size + 1]
-            live, live_values = ranked[:, :beam_size], np.take_along_axis(others, ranked, axis=1)
+            live, live_values = ranked[:, :beam_size], _picked(others, ranked)
             closing, margins = ends & may_end, _margins(values, ends, live_values)
             if at_limit.any():
                 # All end, though no more than beam_size can be kept: the surplus shows how narrowly it was not.
@@ -213,13 +213,13 @@ def beam_search(
             rows, places = closing.nonzero()
             columns = [values, own_values, parents, words]
             if coverage is not None:
-                columns.append(np.take_along_axis(uncovered.view(scores.shape).cpu().numpy(), parents, axis=1))
+                columns.append(_picked(uncovered.view(scores.shape).cpu().numpy(), parents))
             for row, *candidate in zip(rows, *(x[rows, places].tolist() for x in columns), strict=True):
                 finished[active[row]].add(_Candidate(*candidate), length)
             to_beat = np.array([finished[sentence].to_beat for sentence in active])
             ended = ended + closing.sum(axis=1)
 
-        parents, words = np.take_along_axis(parents, live, axis=1), np.take_along_axis(words, live, axis=1)
+        parents, words = _picked(parents, live), _picked(words, live)
         ripe = ended >= enough
         if choice is not None and patience:
             behind, lead = choice.behind(live_values[:, 0], to_beat, length=length)
@@ -251,7 +251,7 @@ def beam_search(
         if rules:
             written = torch.cat([written[origins], tokens], dim=1)
         if altered:
-            own = torch.from_numpy(np.take_along_axis(own_values, live, axis=1)[going_on]).to(device)
+            own = torch.from_numpy(_picked(own_values, live)[going_on]).to(device)
         if choice is not None:
             choice.keep(torch.from_numpy(going_on).to(device))
 
@@ -281,10 +281,17 @@ def _margins(values: Values, ends: NDArray[np.bool_], live_values: Values) -> Va
         live_values: of the beam_size + 1 best others.
     """
     beam_size = live_values.shape[1] - 1
-    lived = _gap(live_values[:, -2], live_values[:, -1])
-    ended = _gap(np.where(ends, values, math.inf)[:, :beam_size].min(axis=1), values[:, beam_size])
-    missed = _gap(values[:, beam_size - 1], np.where(ends, values, NEVER)[:, beam_size:].max(axis=1))
-    return np.minimum(np.minimum(lived, ended), missed)
+    worst_end = np.where(ends, values, math.inf)[:, :beam_size].min(axis=1)
+    next_end = np.where(ends, values, NEVER)[:, beam_size:].max(axis=1)
+    better = np.stack([live_values[:, -2], worst_end, values[:, beam_size - 1]])
+    worse = np.stack([live_values[:, -1], values[:, beam_size], next_end])
+    margins: Values = _gap(better, worse).min(axis=0)
+    return margins
+
+
+def _picked(x: NDArray[Any], places: NDArray[np.int64]) -> NDArray[Any]:
+    """Of each row these; as np.take_along_axis, in a quarter of its time for a few rows."""
+    return x[np.arange(len(x))[:, None], places]
 
 
 def _gap(better: Values, worse: Values) -> Values:

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import math
 import re
-import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -47,9 +46,9 @@ class CTranslate2Engine:
     """A model that was exported to CTranslate2.
 
     On a CPU the batches of a text are translated side by side, by one thread each. One by itself has all threads where
-    products are of floating-point numbers (the model is then loaded a second time for such ones), else one: measured
-    with `model=small` and beam 5 on two cores of an AMD EPYC, a sentence took 28 ms with one thread and 12 with two in
-    float32, 10 and 97 in int8.
+    products are of floating-point numbers (the model is loaded a second time for that), else one, too: measured with
+    `model=small` and beam 5 on two cores of an AMD EPYC, a sentence took 28 ms with one thread and 12 with two in
+    float32, 10 and 97 in int8. How many threads there are is settled when it is made.
 
     Args:
         exported: the model.
@@ -67,10 +66,10 @@ class CTranslate2Engine:
         self.exported, config = exported, exported.config
         self._arguments = {"device": device, "device_index": device_index, "compute_type": compute_type.value}
         self._threads = torch.get_num_threads()
-        self._alone = compute_type.value.startswith("int") and device == "cpu"  # a thread is faster by itself
-        self._translators: dict[int, Any] = {}  # by threads of a batch
-        self._loading = threading.Lock()
-        self._translator()  # says now what hinders it
+        at_a_time = self._threads if device == "cpu" else 1
+        self._alone = 1 if compute_type.value.startswith("int") else at_a_time  # threads of a batch by itself
+        self._many = self._load(at_a_time=at_a_time)
+        self._one = self._many if self._alone == 1 else self._load(threads=self._alone)
         source, target = exported.tokenizers.source, exported.tokenizers.target
         self._source_pieces = source.pieces(range(source.vocab_size))
         self._pieces = target.pieces(range(target.vocab_size))
@@ -80,11 +79,11 @@ class CTranslate2Engine:
     @property
     def compute_type(self) -> str:
         """The number format of its products."""
-        return str(self._translator().compute_type)
+        return str(self._one.compute_type)
 
     def workers(self, settings: DecodingConfig) -> int:
         """See `Engine`. What a sample draws depends on the batches before it in the same thread."""
-        return 1 if self._arguments["device"] == "cuda" or settings.search is Search.sample else torch.get_num_threads()
+        return 1 if self._arguments["device"] == "cuda" or settings.search is Search.sample else self._threads
 
     def solver(self, settings: DecodingConfig, *, seed: int, done: int = 0) -> Solve[list[Hypothesis]]:
         """See `Engine`."""
@@ -98,11 +97,13 @@ class CTranslate2Engine:
 
         def solve(pieces: Sequence[Piece]) -> tuple[list[list[Hypothesis]], list[float]]:
             if settings.search is not Search.sample:
-                return self._search(self._translator(), pieces, settings)
+                # A worker has but a share of the threads: see workers.py.
+                is_worker = torch.get_num_threads() < self._threads
+                return self._search(self._many if is_worker else self._one, pieces, settings)
             if not sampler:
                 # Its threads take their source of chance when they first draw: each text gets a thread of its own.
                 package().set_random_seed(seed)
-                sampler.append(self._load(self._threads))
+                sampler.append(self._load(threads=self._alone))
             return self._search(sampler[0], pieces, settings)
 
         return solve
@@ -228,19 +229,10 @@ class CTranslate2Engine:
     def _alpha(self, settings: DecodingConfig) -> float:
         return 0.0 if settings.length_normalisation is LengthNormalisation.none else settings.length_penalty
 
-    def _translator(self) -> Any:
-        """That for batches of the present thread, which may be a worker with a share of all threads: see workers.py."""
-        share = 1 if self._alone else torch.get_num_threads()
-        with self._loading:
-            if share not in self._translators:
-                self._translators[share] = self._load(share)
-            return self._translators[share]
-
-    def _load(self, threads: int) -> Any:
-        """The model, with so many threads for a batch, and as many batches at a time as these make of all threads."""
+    def _load(self, *, at_a_time: int = 1, threads: int = 1) -> Any:
+        """The model for as many batches at a time, each with as many threads."""
         library = package()
         path = str(self.exported.folder / MODEL)
-        at_a_time = 1 if self._arguments["device"] == "cuda" else max(1, self._threads // threads)
         own = torch.get_num_threads()
         try:
             return library.Translator(path, inter_threads=at_a_time, intra_threads=threads, **self._arguments)

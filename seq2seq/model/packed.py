@@ -26,7 +26,8 @@ class PackedLinear(nn.Linear):
     """A linear layer with a second copy of its weight, in blocks as oneDNN reads them.
 
     Where gradients are wanted, and in another number format or on another device, it computes with the weight itself. A
-    weight that has changed is packed again.
+    weight that is replaced or written to is packed again; not one that is written to through `.data`, which torch does
+    not note.
 
     Args:
         layer: whose weight and bias it takes over.
@@ -35,7 +36,9 @@ class PackedLinear(nn.Linear):
     packed: Tensor | None = None
     """The weight for oneDNN; None where that is not for it."""
     stamp: tuple[int, torch.dtype, int] | None = None
-    """Of the weight that was packed."""
+    """Of the weight that was packed ..."""
+    packed_from: Tensor | None = None
+    """... which is kept, so that no other can lie where it did."""
 
     def __init__(self, layer: nn.Linear) -> None:
         nn.Module.__init__(self)
@@ -53,19 +56,21 @@ class PackedLinear(nn.Linear):
         """(rows, in_features) -> (rows, out_features), for a tensor without gaps; without gradients."""
         # The product with a nonlinearity or a sum behind it in one call is no faster: its setting up takes longer.
         rows, weight = x.shape[0], self.weight
-        if self.stamp != _stamp(weight):
-            self._pack()
-        if self.packed is None or not rows or x.dtype != torch.float32:
+        packed = self.packed if self.stamp == _stamp(weight) else self._pack()
+        if packed is None or not rows or x.dtype != torch.float32:
             return F.linear(x, weight, self.bias)
         more = round_up(rows)
         whole = x if more == rows else F.pad(x, (0, 0, 0, more - rows))
-        result: Tensor = torch.ops.mkldnn._linear_pointwise(whole, self.packed, self.bias, "none", [], "")
+        result: Tensor = torch.ops.mkldnn._linear_pointwise(whole, packed, self.bias, "none", [], "")
         return result if more == rows else result[:rows]
 
-    def _pack(self) -> None:
-        weight, self.packed, self.stamp = self.weight.detach(), None, _stamp(self.weight)
+    def _pack(self) -> Tensor | None:
+        weight, stamp, packed = self.weight.detach(), _stamp(self.weight), None
         if weight.is_cpu and weight.dtype == torch.float32:
-            self.packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), PACKED_FOR)
+            packed = torch.ops.mkldnn._reorder_linear_weight(weight.contiguous(), PACKED_FOR)
+        self.packed, self.packed_from = packed, weight
+        self.stamp = stamp  # last: other threads go by it
+        return packed
 
     def __copy__(self) -> "PackedLinear":
         """A twin that shares the packed weight; deep copies and pickles pack theirs when they are used."""
@@ -75,7 +80,7 @@ class PackedLinear(nn.Linear):
 
     def __getstate__(self) -> dict[str, Any]:
         """All but the packed weight, which cannot be copied."""
-        return {name: value for name, value in self.__dict__.items() if name not in ("packed", "stamp")}
+        return {name: value for name, value in self.__dict__.items() if name not in ("packed", "packed_from", "stamp")}
 
     if TYPE_CHECKING:
         __call__ = forward

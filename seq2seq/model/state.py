@@ -201,8 +201,12 @@ class DecodingState:
     def extend(self, new_length: int, device: torch.device) -> None:
         """Make room for as many new positions of every row; the caches of the layers are to follow."""
         if self._visible is not None and self._positions is not None:
-            own = torch.eye(self.beams, dtype=torch.bool, device=device).repeat_interleave(new_length, dim=1)
-            position = torch.arange(self.length, self.length + new_length, device=device).repeat(self.beams)
+            own = torch.eye(self.beams, dtype=torch.bool, device=device)
+            if new_length == 1:  # at every step: so with the fewest operations
+                position = torch.full((self.beams,), self.length, device=device)
+            else:
+                own = own.repeat_interleave(new_length, dim=1)
+                position = torch.arange(self.length, self.length + new_length, device=device).repeat(self.beams)
             seen = own.expand(self.sentences, -1, -1)
             if self.padding is not None:
                 seen = seen & (position >= self.padding.unsqueeze(1)).unsqueeze(1)
@@ -246,8 +250,12 @@ class DecodingState:
         Args:
             rows: int64 (new_rows,), numbers of present rows; one may repeat (a beam), be left out, change place.
         """
-        chosen = rows.cpu().numpy()
-        sentences, beams = _blocks(chosen // self.beams)
+        sentence_of_row = rows.cpu().numpy() // self.beams
+        everyone = np.arange(self.sentences)
+        if np.array_equal(sentence_of_row, everyone.repeat(self.beams)):  # as at most steps
+            sentences, beams = everyone, self.beams
+        else:
+            sentences, beams = _blocks(sentence_of_row)
         changed = np.flatnonzero(sentences != np.arange(len(sentences)))
         moved = len(changed) > 0 or len(sentences) != self.sentences
         kept = torch.from_numpy(sentences).to(rows.device)
@@ -256,7 +264,7 @@ class DecodingState:
         self.sentences, self.beams = len(sentences), beams
         crowded = self._visible is not None and self._visible.shape[2] > 2 * self._in_use + CROWDED
         moves = None
-        if (sentences[changed] >= len(sentences)).all():  # no place is written before it is read
+        if moved and (sentences[changed] >= len(sentences)).all():  # no place is written before it is read
             moves = Moves(*(torch.from_numpy(places).to(rows.device) for places in (sentences[changed], changed)))
         if crowded or (moved and moves is None):
             self._drop_columns(kept)

@@ -269,8 +269,8 @@ def test_a_full_memory_cuts_the_batch(
                 raise RuntimeError("CUDA failed with error out of memory")
             return whole.translate_batch(words, **options)
 
-    whole = engine._translator()
-    monkeypatch.setattr(engine, "_translator", Small)
+    whole = engine._one
+    monkeypatch.setattr(engine, "_one", Small())
     assert model.translate(odd_lines) == expected
 
 
@@ -283,23 +283,46 @@ def three_threads() -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("three_threads")
-def test_batches_of_a_text_side_by_side(folders: dict[str, Path], odd_lines: list[str]) -> None:
+def test_batches_of_a_text_side_by_side(
+    folders: dict[str, Path], odd_lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     ours, other = pair(folders["plain"])
     engine = other.engine
     assert isinstance(engine, engine_module.CTranslate2Engine)
     other.processes = True  # which its threads would not survive
     settings: dict[str, Any] = {"beam_size": 5, "batch_tokens": 60}
-    assert other.translate(odd_lines, **settings) == ours.translate(odd_lines, **settings)
-    assert {share: made.num_translators for share, made in engine._translators.items()} == {
-        3: 1,
-        1: 3,
-    }
-    coarse = seq2seq.load(folders["plain"], device="cpu", engine="ctranslate2", quantization="int8")
-    assert isinstance(coarse.engine, engine_module.CTranslate2Engine)
-    assert len(coarse.translate(odd_lines, **settings)) == len(odd_lines)
-    assert {share: made.num_translators for share, made in coarse.engine._translators.items()} == {1: 3}
+    expected = ours.translate(odd_lines, **settings)
+    assert other.translate(odd_lines, **settings) == expected
+    assert [answer.text for answer in other.translate_stream(odd_lines, done=5, **settings)] == expected[5:]
+    assert other.translate(odd_lines[:1], **settings) == expected[:1]
+    assert torch.get_num_threads() == 3
     for search, workers in ((Search.beam, 3), (Search.greedy, 3), (Search.sample, 1)):
         assert engine.workers(DecodingConfig(search=search)) == workers
+    monkeypatch.setattr(engine, "_one", None)  # not for batches beside others
+    assert other.translate(odd_lines, **settings) == expected
+    with pytest.raises(AttributeError):
+        other.translate(odd_lines[:1], **settings)
+
+
+@pytest.mark.usefixtures("three_threads")
+def test_threads_of_a_batch_by_number_format(
+    folders: dict[str, Path], odd_lines: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made: list[tuple[int, int]] = []
+    real = engine_module.package().Translator
+
+    def translator(path: str, *, inter_threads: int, intra_threads: int, **others: Any) -> Any:
+        made.append((inter_threads, intra_threads))
+        return real(path, inter_threads=inter_threads, intra_threads=intra_threads, **others)
+
+    monkeypatch.setattr(engine_module.package(), "Translator", translator)
+    for quantization, expected in (("float32", [(3, 1), (1, 3)]), ("int8", [(3, 1)])):
+        made.clear()
+        model = seq2seq.load(folders["plain"], device="cpu", engine="ctranslate2", quantization=quantization)
+        assert made == expected
+        model.translate(odd_lines, batch_tokens=60)
+        model.translate(odd_lines, search="sample")
+        assert made == [*expected, (1, expected[-1][1])] and torch.get_num_threads() == 3
 
 
 def test_a_model_of_no_numbers_is_one_sentence(folders: dict[str, Path]) -> None:

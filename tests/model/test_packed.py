@@ -88,6 +88,10 @@ def test_a_weight_that_changes_counts() -> None:
     torch.testing.assert_close(layer(x), F.linear(x, 2 * other.weight, other.bias), rtol=0, atol=1e-6)
     layer.weight = nn.Parameter(torch.zeros(4, 6))
     torch.testing.assert_close(layer(x), other.bias.expand(3, 4))
+    for _ in range(20):  # the second may get the memory of the one before the first
+        for _ in range(2):
+            layer.load_state_dict({"weight": torch.randn(4, 6), "bias": torch.zeros(4)}, assign=True)
+        torch.testing.assert_close(layer(x), F.linear(x, layer.weight), rtol=0, atol=1e-5)
 
 
 def test_without_onednn_all_is_as_ever() -> None:
