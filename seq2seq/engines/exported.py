@@ -154,7 +154,12 @@ def load_exported(folder: str | Path) -> Exported:
 
 
 def _cached(folder: Path) -> Path:
-    """The export of a checkpoint, made if it is not there or is damaged."""
+    """The export of a checkpoint, made if it is not there or is damaged.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged, whatever of it was exported before.
+    """
+    verify(folder)
     manifest = sha256(folder / "manifest.json")  # which has the checksums of weights, settings and tokenizers
     key = key_of(export=EXPORT_FORMAT, ctranslate2=package().__version__, manifest=manifest)
     output = cache_folder(DataConfig()) / "exports" / key

@@ -121,3 +121,6 @@ def test_a_checkpoint_is_exported_once(tiny_checkpoint: Make, tmp_path: Path, mo
     assert len(calls) == 2
     tiny_checkpoint(seed=2, folder=folder)
     assert load_exported(folder).folder != first and len(calls) == 3
+    (folder / "model.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="model.safetensors is damaged"):
+        load_exported(folder)

@@ -87,6 +87,19 @@ def test_ours_beside_hugging_face(
     json.dumps(result)
 
 
+def test_our_contract_over_ctranslate2(
+    tool: ModuleType, work: tuple[DecodingJob, Tokenizers], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ctranslate2")
+    monkeypatch.setenv("HOME", str(tmp_path))  # where the export goes
+    result = tool.measure(options(tmp_path, "engine", pairs=1), *work)
+    assert result["peers"]["ours_ctranslate2"]["same_text"] == {"greedy": 1.0, "beam": 1.0}
+    assert list(result["ratios"]) == ["ours_int8", "ours_ctranslate2", "ours_ctranslate2_int8"]
+    job, tokenizers = work
+    result = tool.measure(options(tmp_path, "engine", pairs=1), replace(job, forced_length=3), tokenizers)
+    assert "cannot be told how long outputs are" in result["peers"]["ours_ctranslate2"]["unavailable"]
+
+
 def test_a_forced_length(work: tuple[DecodingJob, Tokenizers]) -> None:
     pytest.importorskip("transformers")
     job, _ = work
@@ -198,7 +211,7 @@ def test_impossible_values_are_refused(
     tool: ModuleType, made_text: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for words, sentence in (
-        (["--peers", "fairseq"], "--peers fairseq: there are hf, ctranslate2, joeynmt."),
+        (["--peers", "fairseq"], "--peers fairseq: there are engine, hf, ctranslate2, joeynmt."),
         (["--beam", "1"], "--beam (1) must be at least 2."),
         (["--length-penalty", "nan"], "--length-penalty (nan) must be at least 0."),
         ([], "without --ckpt weights are random, whose output never ends; give --forced-length 32, say."),

@@ -1,7 +1,7 @@
 """How fast do we decode, beside other packages, with the same weights?
 
-    python tools/benchmarks/decoding.py --shape small|base [--peers hf,ctranslate2,joeynmt] [--beam 5] [--pairs 5]
-        [--ckpt FOLDER | --forced-length 32] [--data FOLDER]
+    python tools/benchmarks/decoding.py --shape small|base [--peers engine,hf,ctranslate2,joeynmt] [--beam 5]
+        [--pairs 5] [--ckpt FOLDER | --forced-length 32] [--data FOLDER]
 
 Every contestant holds the same weights of the plain Transformer and translates the 1,000 English lines of Multi30k's
 test_2016_flickr: greedily and with a beam as one text, and sentence by sentence with that beam. Ours and CTranslate2
@@ -10,7 +10,7 @@ Each is a process of its own that stands still while another has its turn; A B C
 machine strikes all. Ours is the Python API, from text to text, and so has tokenizing and the second look at narrow
 decisions in its time; the others are given ids and give ids. First build the peers' environments:
 tools/benchmarks/peers.py. Ours and `ctranslate2` are measured twice, in float32 and, as `ours_int8` and
-`ctranslate2_int8`, in int8.
+`ctranslate2_int8`, in int8. The peer `engine` is CTranslate2 by our own command (`--engine ctranslate2`), twice too.
 
 --ckpt is a trained run of the shape. One of `small`, in 12 minutes:
 
@@ -64,6 +64,7 @@ from speed.shapes import SHAPES  # noqa: E402
 PROGRAM = "python tools/benchmarks/decoding.py"
 OURS_INT8 = "ours_int8"
 PEERS: dict[str, tuple[str, ...]] = {
+    "engine": ("ours_ctranslate2", "ours_ctranslate2_int8"),
     "hf": ("hf",),
     "ctranslate2": ("ctranslate2", "ctranslate2_int8"),
     "joeynmt": ("joeynmt",),
@@ -72,13 +73,15 @@ PEERS: dict[str, tuple[str, ...]] = {
 PROGRAMS = {
     OURS: "decoding.ours",
     OURS_INT8: "decoding.ours",
+    "ours_ctranslate2": "decoding.engine",
+    "ours_ctranslate2_int8": "decoding.engine",
     "hf": "decoding.huggingface",
     "ctranslate2": "decoding.ctranslate2",
     "ctranslate2_int8": "decoding.ctranslate2",
     "joeynmt": "decoding.joeynmt",
 }
 """The program of each contestant, in speed/contestants."""
-COMPUTE_TYPES = {OURS_INT8: "int8", "ctranslate2_int8": "int8"}
+COMPUTE_TYPES = {OURS_INT8: "int8", "ours_ctranslate2_int8": "int8", "ctranslate2_int8": "int8"}
 """Number formats other than float32."""
 SINGLES = 50
 """Sentences of a round that are decoded by themselves."""
@@ -156,7 +159,8 @@ def contestants(options: argparse.Namespace, leave_out: Any) -> dict[str, Path]:
     for peer in options.peers:
         for name in PEERS[peer]:
             try:
-                pythons[name] = python_of(peer, options.peers_dir)
+                own = name.startswith(OURS)
+                pythons[name] = Path(sys.executable) if own else python_of(peer, options.peers_dir)
             except PeerError as error:
                 leave_out(name, error)
     return pythons

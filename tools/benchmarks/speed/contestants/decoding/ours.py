@@ -30,12 +30,19 @@ def settings_of(job: DecodingJob, beam_size: int) -> dict[str, object]:
     return {**beam, "length_normalisation": kind.value, **alpha, **common}
 
 
-def main() -> None:
-    """Decode when told to."""
+def main(engine: str = "torch") -> None:
+    """Decode when told to.
+
+    Args:
+        engine: of `seq2seq.load`; another than torch takes no forced length.
+    """
     job, channel = job_and_channel()
     torch.set_num_threads(job.threads)
     keep_freed_memory()  # as our command line does, too
-    translator = seq2seq.load(job.folder / "checkpoint", device="cpu", precision=job.compute_type)
+    if engine != "torch" and job.forced_length:
+        raise SystemExit(f"engine={engine} cannot be told how long outputs are")
+    number_format = {"precision" if engine == "torch" else "quantization": job.compute_type}
+    translator = seq2seq.load(job.folder / "checkpoint", device="cpu", engine=engine, **number_format)
     translator.processes = CAN_FORK  # as our command line does
     texts = (job.folder / "lines.txt").read_text(encoding="utf-8").split("\n")
     sources = job.sources()
