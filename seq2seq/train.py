@@ -51,7 +51,7 @@ from seq2seq.training.averaging import mean_weights
 from seq2seq.training.compilation import check_compiler
 from seq2seq.training.curves import draw_curves
 from seq2seq.training.distillation import load_teacher
-from seq2seq.training.distributed import LostContactError, Ranks, joined, place_of_this_process, spoken_once
+from seq2seq.training.distributed import Ranks, joined, left_at_once, place_of_this_process, spoken_once
 from seq2seq.training.interrupts import Interrupted, StopAtOnce
 from seq2seq.training.loop import SaveCheckpoint, Trainer, is_better
 from seq2seq.training.report import MetricsLog, duration, optional, show_notice
@@ -492,10 +492,6 @@ def _hydra_main(composed: DictConfig) -> None:
     try:
         with StopAtOnce():
             run(config)
-    except LostContactError as error:
-        fail(PROGRAM, error)
-        sys.stderr.flush()
-        os._exit(2)  # what still waits for the lost rank, on a GPU perhaps, must not keep this process
     except Seq2SeqError as error:
         sys.exit(fail(PROGRAM, error))
     except OSError as error:
@@ -533,14 +529,15 @@ def main() -> None:
     """Check the command line, then let Hydra run it."""
     arguments = sys.argv[1:]
     register_schemas()
-    try:
-        if not hydra_flags(arguments):
-            if not names_a_text(arguments) and place_of_this_process().rank == 0:
-                print(list_recipes())
-            run_config(arguments, PROGRAM)
-    except ConfigError as error:
-        sys.exit(spoken_once(partial(fail, PROGRAM, error)))
-    _hydra_main()
+    with left_at_once():
+        try:
+            if not hydra_flags(arguments):
+                if not names_a_text(arguments) and place_of_this_process().rank == 0:
+                    print(list_recipes())
+                run_config(arguments, PROGRAM)
+        except ConfigError as error:
+            sys.exit(spoken_once(partial(fail, PROGRAM, error)))
+        _hydra_main()
 
 
 if __name__ == "__main__":

@@ -695,6 +695,24 @@ def test_torchrun_restarts_from_the_last_checkpoint(unstopped: dict[str, Path], 
     assert_equal_run(unstopped["ddp"], tmp_path / "cut")
 
 
+ABORTED_AT_EXIT = """
+import atexit, os
+from seq2seq.train import main
+
+atexit.register(os.abort)  # as a thread of gloo does to an interpreter that it asks for while that is taken down
+main()
+"""
+
+
+def test_what_is_done_is_not_aborted_at_the_exit(corpus: Path, tmp_path: Path) -> None:
+    script = tmp_path / "aborted.py"
+    script.write_text(ABORTED_AT_EXIT)
+    with torchrun(str(script), *words_of(corpus, tmp_path / "run", *SMOOTH)) as process:
+        output, errors = process.communicate(timeout=200)
+    assert process.returncode == 0, errors
+    assert json.loads(output.splitlines()[-1])["ranks"] == 2
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("parallel", PARALLEL)
