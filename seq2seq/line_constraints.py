@@ -11,17 +11,19 @@ from seq2seq.data.phrases import Constraint, kept, merged, of_phrases
 from seq2seq.data.pieces import Cut
 from seq2seq.data.placeholders import placeholder_constraints, recut, respaced
 from seq2seq.errors import DataError
+from seq2seq.placement import Search, placed
 
 
 class LineConstraints:
     """Gives pieces of lines their constraints, and tells in the answers what became of them.
 
     A line that is cut into pieces has the terms of a glossary and placeholders required of the piece that they stand
-    in, and phrases of its own spread over the pieces in the order in which they are given.
+    in, and phrases of its own of the piece that `placement` finds for each.
 
     Args:
         phrases: required of each line; None: none.
         glossary: terms of the source; None: none.
+        search: outputs of pieces, to see where a phrase belongs.
         placeholders: whether tags, placeholders and addresses of the source are required, see data/placeholders.py.
         first_line: number of the first line.
         done: lines from there on that have answers already.
@@ -31,13 +33,14 @@ class LineConstraints:
         self,
         phrases: Iterable[Sequence[str]] | None,
         glossary: Glossary | None,
+        search: Search,
         *,
         placeholders: bool = False,
         first_line: int = 0,
         done: int = 0,
     ) -> None:
         self._phrases = None if phrases is None else iter(phrases)
-        self._glossary, self._placeholders = glossary, placeholders
+        self._glossary, self._search, self._placeholders = glossary, search, placeholders
         self._next, self._first_answer = first_line, first_line + done
         self._answered = itertools.count(self._first_answer)
         self._of_line: dict[int, tuple[Constraint, ...]] = {}
@@ -53,18 +56,23 @@ class LineConstraints:
             self._next_phrases(number)
         self._next = first + len(window)
         for number, (pieces, notes) in enumerate(by(window, first=first), first):
-            given = self._next_phrases(number)
-            of_pieces: list[tuple[Constraint, ...]] = []
-            for part, piece in enumerate(pieces):
-                terms = self._glossary.constraints(piece.text) if self._glossary else ()
-                as_is = placeholder_constraints(piece.text) if self._placeholders else ()
-                own = [phrase for place, phrase in enumerate(given) if place * len(pieces) // len(given) == part]
-                of_pieces.append(merged([*of_phrases(own), *terms, *as_is]))
+            phrases = of_phrases(self._next_phrases(number))
+            pieces = [replace(piece, constraints=self._of_text(piece.text)) for piece in pieces]
+            if len(pieces) > 1 and phrases:
+                pieces = placed(pieces, phrases, self._search)
+            elif pieces:
+                pieces = [replace(piece, constraints=merged([*phrases, *piece.constraints])) for piece in pieces]
             if number >= self._first_answer:
                 # A line without pieces has an empty answer, which holds nothing.
-                self._of_line[number] = merged(itertools.chain(*of_pieces)) if pieces else of_phrases(given)
-            cut.append(([replace(piece, constraints=own) for piece, own in zip(pieces, of_pieces, strict=True)], notes))
+                of_pieces = itertools.chain(*(piece.constraints for piece in pieces))
+                self._of_line[number] = merged(of_pieces) if pieces else phrases
+            cut.append((pieces, notes))
         return cut
+
+    def _of_text(self, text: str) -> tuple[Constraint, ...]:
+        """Terms of the glossary and placeholders."""
+        terms = self._glossary.constraints(text) if self._glossary else ()
+        return merged([*terms, *(placeholder_constraints(text) if self._placeholders else ())])
 
     def reported(self, answers: Iterable[Answer]) -> Iterator[Answer]:
         """The answers, in order, with what became of their constraints.

@@ -1,12 +1,13 @@
 """One call to translate lines: its settings checked, the search for its pieces chosen, its answers put together."""
 
+import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from seq2seq.answering import Answer
+from seq2seq.answering import Answer, Candidate
 from seq2seq.config import DecodingConfig, LineSplit, Search, Task, Utility
 from seq2seq.data.glossary import Glossary
 from seq2seq.data.lines import Line, Note
@@ -66,6 +67,11 @@ def translated(
     seed = DEFAULT_SEED if changes.get("seed") is None else changes["seed"]
     before = done or 0
     engine = None if trained.engine is None else trained.engine.solver(settings, seed=seed, done=before)
+
+    def best(pieces: Sequence[Piece]) -> list[Candidate]:
+        alone = dataclasses.replace(settings, n_best=1, mbr=Utility.none)
+        return [searcher.candidate([hypotheses], 0) for hypotheses in searcher.search(pieces, alone, seed=seed)[0]]
+
     feed = required = None
     if demands.prefixes is not None:
         feed = PrefixFeed(demands.prefixes, trained.prefix_reader, first_line=first_line, done=before)
@@ -74,6 +80,7 @@ def translated(
         required = LineConstraints(
             demands.constraints,
             demands.glossary,
+            best,
             placeholders=demands.keep_placeholders,
             first_line=first_line,
             done=before,

@@ -17,6 +17,7 @@ LEVELS = [
     {"configure", "device", "model", "data", "signals"},
     {"fitting"},
     {"checkpoint", "answering"},
+    {"placement"},
     {"line_constraints"},
     {"training", "decoding", "evaluation", "interop", "combination"},
     {"inspection", "engines"},
