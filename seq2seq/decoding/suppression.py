@@ -128,7 +128,7 @@ class Phrases:
             text += "\ufffd " if incomplete else " "
         elif incomplete and not _may_join(incomplete):  # else every further byte would complete the word
             text += "\ufffd"
-        return _has_one(text, phrases)
+        return _has_one(text, phrases, known=len(end.text))
 
     def _joined(self, end: End, token: int) -> End:
         """The text of an end and a token."""
@@ -190,18 +190,21 @@ def _lacking(incomplete: bytes) -> int:
     return 0 if not incomplete else 2 + (incomplete[0] >= 0xE0) + (incomplete[0] >= 0xF0) - len(incomplete)
 
 
-def _has_one(text: str, phrases: Iterable[str]) -> bool:
-    return any(phrase in text and _has(text, phrase) for phrase in phrases)
+def _has_one(text: str, phrases: Iterable[str], *, known: int = 0) -> bool:
+    return any(phrase in text and _has(text, phrase, known) for phrase in phrases)
 
 
-def _has(text: str, phrase: str) -> bool:
-    """Whether a phrase is in a text as whole words, what comes behind them included."""
+def _has(text: str, phrase: str, known: int) -> bool:
+    """Whether a phrase is in a text as whole words, what comes behind them included.
+
+    One that is complete in the text's first `known` characters, as a given prefix may have it, does not count.
+    """
     at = text.find(phrase)
     while at >= 0:
         end = at + len(phrase)
         begins = not (at and _joins(text[at - 1]) and _joins(phrase[0]))
         ends = not _joins(phrase[-1]) or (end < len(text) and not _joins(text[end]))
-        if begins and ends:
+        if begins and ends and end + _joins(phrase[-1]) > known:
             return True
         at = text.find(phrase, at + 1)
     return False
