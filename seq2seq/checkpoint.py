@@ -173,7 +173,10 @@ def verify(folder: str | Path, *, weights: str = "model.safetensors") -> dict[st
     manifest = _read_json(folder, "manifest.json")
     if weights not in manifest:
         if (folder / "export.json").is_file():
-            raise CheckpointError(f"{folder}: a model exported to CTranslate2; use it with engine=ctranslate2.")
+            raise CheckpointError(
+                f"{folder}: a model exported to CTranslate2; translate with --engine ctranslate2, from "
+                "Python with engine=ctranslate2."
+            )
         raise CheckpointError(f"{folder}: manifest.json does not list {weights}; use another checkpoint.")
     for name, checksum in manifest.items():
         path = folder / name

@@ -27,6 +27,7 @@ from seq2seq.decoding.fallback import Fallback, fallbacks
 from seq2seq.device import is_out_of_memory
 from seq2seq.errors import DecodingError
 from seq2seq.evaluation.coverage import Forcer
+from seq2seq.model.combined import Fused
 from seq2seq.signals.bounds import Bounds, Judgement, judged
 from seq2seq.signals.measures import copied, longest_run, relative_length, repetition
 from seq2seq.signals.report import Attempt, LineReport
@@ -256,7 +257,7 @@ class Inspector:
             finished=best.finished,
             score=best.score,
             log_prob=best.log_prob,
-            confidence=math.exp(best.log_prob / max(tokens, 1)),
+            confidence=None if isinstance(self.model, Fused) else math.exp(best.log_prob / max(tokens, 1)),
             margin=best.score - hypotheses[1].score if len(hypotheses) > 1 else None,
             length_ratio=len(best.tokens) / len(source),
             relative_length=relative_length(len(best.tokens), len(source), self.usual),

@@ -1,6 +1,7 @@
 """Ensembles and language models beside a translator, from checkpoints on disk to text and scores."""
 
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from seq2seq.data.tokenizer import CharacterTokenizer, Tokenizer, Tokenizers
 from seq2seq.errors import CheckpointError, ConfigError, DecodingError
 from seq2seq.evaluate import EvaluateConfig
 from seq2seq.evaluate import run as evaluate
+from seq2seq.signals.bounds import Bounds, Flag
 from seq2seq.translator import Translator
 
 Make = Callable[..., Path]
@@ -116,6 +118,18 @@ def test_forced_scores_are_made_of_the_members_own(folders: dict[str, Path], nam
         expected = ((one.exp() + two.exp()) / 2).log() if "ensemble" in given else first * one + second * two
         expected += given.get("lm_weight", 0) * three
         torch.testing.assert_close(torch.tensor(ours.log_probs, dtype=torch.float64), expected, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", COMBINATIONS)
+def test_sums_that_are_no_probabilities_are_no_confidence(folders: dict[str, Path], name: str) -> None:
+    text = [*LINES[4:], "one two. three four."]
+    for answer in together(folders, name).translate_stream(text, bounds=Bounds(min_confidence=1), split="sentences"):
+        read = answer.report.signals
+        if read is None:
+            continue
+        expected = None if "lm" in COMBINATIONS[name] else pytest.approx(math.exp(read.log_prob / read.tokens))
+        assert read.confidence == expected
+        assert (Flag.low_confidence in answer.report.flags) == (expected is not None)
 
 
 @pytest.mark.parametrize("name", COMBINATIONS)

@@ -105,7 +105,8 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
         default=EngineKind.torch.value,
         help="what decodes; ctranslate2: the package of that name (pip install 'seq2seq[ctranslate2]'), faster on a "
         "CPU. --ckpt may then be a folder of seq2seq export; a checkpoint is exported into a cache "
-        "the first time. In float32 the same text but for rounding, which other lines can also change (default: torch)",
+        "the first time. In float32 the same text but for rounding, which other lines can also change, "
+        "and but for options that forbid tokens, which are left out before probabilities are made (default: torch)",
     )
     group.add_argument(
         "--quantization",

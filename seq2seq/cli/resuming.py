@@ -166,7 +166,8 @@ def _compare(path: Path, record: Record) -> None:
             raise DataError(f"{begun}: {words} not what it was when this was begun; give the same, {anew}.")
     for name, kind in (("settings", "--"), ("versions", "the version of ")):
         there, here = parts[name], record[name]
-        for key in sorted(there.keys() | here.keys()):
+        # With --report or --json the number of threads becomes a setting: what brought it in is named first.
+        for key in sorted(there.keys() | here.keys(), key=lambda key: (key in SPEED, key)):
             if there.get(key) != here.get(key):
                 label = kind + (key.replace("_", "-") if name == "settings" else key)
                 values = " and ".join(_said(value) for value in (there.get(key), here.get(key)))

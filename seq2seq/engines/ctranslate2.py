@@ -283,6 +283,8 @@ def asked_format(precision: str, quantization: str | None) -> Quantization | Non
     """
     for name, value, kinds in (("precision", precision, Precision), ("quantization", quantization, Quantization)):
         known = [kind.value for kind in kinds]
+        if name == "precision" and value == Quantization.int8.value:
+            raise ConfigError("precision=int8 is torch's; with engine=ctranslate2 it is quantization=int8.")
         if value is not None and value not in known:
             raise ConfigError(f"{name} ({value}) must be one of {', '.join(known)}.")
     if quantization is not None and precision != Precision.auto.value:

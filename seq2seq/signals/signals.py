@@ -29,8 +29,9 @@ class Signals:
     """What hypotheses are ranked by: log_prob with the length normalisation of the search."""
     log_prob: float = 0.0
     """Natural logarithm of the output's probability under the model."""
-    confidence: float = 1.0
-    """exp(log_prob / tokens): the geometric mean of the probabilities of the output's tokens."""
+    confidence: float | None = 1.0
+    """exp(log_prob / tokens): the geometric mean of the probabilities of the output's tokens; None with a language
+    model beside the translator, for sums with its log-probabilities are none of a probability."""
     weakest: float | None = None
     """The lowest of these probabilities."""
     margin: float | None = None
@@ -80,7 +81,7 @@ def combined(parts: Sequence[Signals]) -> Signals | None:
         finished=all(part.finished for part in parts),
         score=math.fsum(part.score for part in parts) / len(parts),
         log_prob=log_prob,
-        confidence=math.exp(log_prob / tokens) if tokens else 1.0,
+        confidence=None if any(part.confidence is None for part in parts) else math.exp(log_prob / max(tokens, 1)),
         weakest=worst("weakest", min),
         margin=worst("margin", min),
         length_ratio=mean("length_ratio"),

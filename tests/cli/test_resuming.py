@@ -254,6 +254,20 @@ def test_batches_count_where_the_output_has_numbers(
     assert "--batch-tokens is not what it was" in capfd.readouterr().err
 
 
+@pytest.mark.parametrize("more", [["--report", "report.jsonl"], ["--json"], ["--scores"], ["--n-best", "2"]])
+def test_what_makes_batches_count_is_named_before_them(
+    tiny_checkpoint: Make,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    more: list[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = stopped(tiny_checkpoint(), text(tmp_path), tmp_path / "out.txt", "--batch-tokens", "77")
+    assert main([*words, *more, "--resume"]) == 2
+    assert f"{more[0]} is not what it was when this was begun (not given and" in capfd.readouterr().err
+
+
 def test_where_there_is_nothing_to_go_on_with(
     tiny_checkpoint: Make, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

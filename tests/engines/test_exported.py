@@ -56,7 +56,7 @@ def test_nothing_outside_the_folder_is_needed(tiny_checkpoint: Make, tmp_path: P
     assert (
         seq2seq.load(tmp_path / "elsewhere", device="cpu", engine="ctranslate2").translate(["the dog", ""]) == expected
     )
-    with pytest.raises(CheckpointError, match="exported to CTranslate2; use it with engine=ctranslate2"):
+    with pytest.raises(CheckpointError, match="exported to CTranslate2; translate with --engine ctranslate2"):
         seq2seq.load(tmp_path / "elsewhere", device="cpu")
 
 
