@@ -177,6 +177,22 @@ def answers(
         raise DataError(f"The input ends after {first:,} lines, but {left_out:,} have answers; begin anew.")
 
 
+def solved(
+    pieces: Sequence[Piece], solve: Solve[Result], *, budget: int, exact: bool, workers: int, processes: bool
+) -> list[Result]:
+    """The result of each piece, in their order; arguments as for `answers`."""
+    batches = _batches(pieces, budget, workers)
+    found = results_in_order(
+        partial(_decided, solve=solve, exact=exact), batches, workers=min(workers, len(batches)), processes=processes
+    )
+    by_place = {
+        (piece.line, piece.part): result
+        for batch, results in zip(batches, found, strict=True)
+        for piece, result in zip(batch, results, strict=True)
+    }
+    return [by_place[piece.line, piece.part] for piece in pieces]
+
+
 def _batches(pieces: Sequence[Piece], budget: int, workers: int) -> list[list[Piece]]:
     """Batches of about the same time each, which workers share without a rest where they can.
 

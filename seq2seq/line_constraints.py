@@ -1,17 +1,19 @@
 """Which phrases the translation of each line must hold, line by line beside a stream of lines."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from seq2seq.answering import Answer, Candidate, CutLines
 from seq2seq.data.glossary import Glossary
 from seq2seq.data.lines import Line
 from seq2seq.data.phrases import Constraint, kept, merged, of_phrases
-from seq2seq.data.pieces import Cut
+from seq2seq.data.pieces import Cut, Piece
 from seq2seq.data.placeholders import placeholder_constraints, recut, respaced
 from seq2seq.errors import DataError
-from seq2seq.placement import Search, placed
+
+Place = Callable[[Sequence[tuple[Sequence[Piece], Sequence[Constraint]]]], list[list[Piece]]]
+"""Lines of several pieces, each with phrases required of it -> their pieces, with the phrases required of these."""
 
 
 class LineConstraints:
@@ -23,7 +25,7 @@ class LineConstraints:
     Args:
         phrases: required of each line; None: none.
         glossary: terms of the source; None: none.
-        search: outputs of pieces, to see where a phrase belongs.
+        place: finds the piece that each phrase of a line of several belongs to.
         placeholders: whether tags, placeholders and addresses of the source are required, see data/placeholders.py.
         first_line: number of the first line.
         done: lines from there on that have answers already.
@@ -33,14 +35,14 @@ class LineConstraints:
         self,
         phrases: Iterable[Sequence[str]] | None,
         glossary: Glossary | None,
-        search: Search,
+        place: Place,
         *,
         placeholders: bool = False,
         first_line: int = 0,
         done: int = 0,
     ) -> None:
         self._phrases = None if phrases is None else iter(phrases)
-        self._glossary, self._search, self._placeholders = glossary, search, placeholders
+        self._glossary, self._place, self._placeholders = glossary, place, placeholders
         self._next, self._first_answer = first_line, first_line + done
         self._answered = itertools.count(self._first_answer)
         self._of_line: dict[int, tuple[Constraint, ...]] = {}
@@ -55,18 +57,23 @@ class LineConstraints:
         for number in range(self._next, first):  # lines that are left out, for they have answers
             self._next_phrases(number)
         self._next = first + len(window)
-        for number, (pieces, notes) in enumerate(by(window, first=first), first):
-            phrases = of_phrases(self._next_phrases(number))
+        of_lines = [self._next_phrases(number) for number in range(first, self._next)]
+        several: dict[int, tuple[list[Piece], tuple[Constraint, ...]]] = {}
+        for index, (pieces, notes) in enumerate(by(window, first=first)):
+            phrases = of_phrases(of_lines[index])
             pieces = [replace(piece, constraints=self._of_text(piece.text)) for piece in pieces]
             if len(pieces) > 1 and phrases:
-                pieces = placed(pieces, phrases, self._search)
+                several[index] = pieces, phrases
             elif pieces:
                 pieces = [replace(piece, constraints=merged([*phrases, *piece.constraints])) for piece in pieces]
+            cut.append((pieces, notes))
+        for index, pieces in zip(several, self._place(list(several.values())) if several else [], strict=True):
+            cut[index] = pieces, cut[index][1]
+        for number, (pieces, _) in enumerate(cut, first):
             if number >= self._first_answer:
                 # A line without pieces has an empty answer, which holds nothing.
                 of_pieces = itertools.chain(*(piece.constraints for piece in pieces))
-                self._of_line[number] = merged(of_pieces) if pieces else phrases
-            cut.append((pieces, notes))
+                self._of_line[number] = merged(of_pieces) if pieces else of_phrases(of_lines[number - first])
         return cut
 
     def _of_text(self, text: str) -> tuple[Constraint, ...]:

@@ -10,7 +10,7 @@ import torch
 from seq2seq.answering import Candidate
 from seq2seq.config import DecodingConfig, Positions, Utility
 from seq2seq.data.lines import one_line, rejoined
-from seq2seq.data.phrases import PhraseTokenizer
+from seq2seq.data.phrases import Constraint, PhraseTokenizer
 from seq2seq.data.pieces import Piece
 from seq2seq.data.prefixes import NO_PREFIX, Prefix
 from seq2seq.data.tokenizer import BOS, EOS
@@ -42,14 +42,7 @@ class PieceSearch:
         """Of each piece its hypotheses, best first, and by how many nats they were decided."""
         trained = self.trained
         source, source_mask = trained.source(pieces)
-        most = [most_tokens(settings, len(piece.ids) - 1) for piece in pieces]
-        for row, prefix in enumerate(prefixes):
-            if prefix.most_tokens:
-                most[row] = max(most[row], prefix.most_tokens + SLACK)
-        if trained.config.model.positions is Positions.learned:
-            before = [len(piece.ids) * trained.config.translates_decoder_only for piece in pieces]  # it takes room, too
-            room = [trained.config.model.max_length - length for length in before]
-            most = [min(pair) for pair in zip(most, room, strict=True)]
+        most = self.limits(pieces, settings, prefixes=prefixes)
         fewest = []
         if settings.min_length_ratio:
             fewest.append(FewestTokens([fewest_tokens(settings, len(piece.ids) - 1) for piece in pieces], eos_id=EOS))
@@ -81,6 +74,25 @@ class PieceSearch:
         if settings.mbr is not Utility.none:
             return self.least_risk(result, settings)
         return result.hypotheses, result.margins
+
+    def limits(
+        self, pieces: Sequence[Piece], settings: DecodingConfig, *, prefixes: Sequence[Prefix] = ()
+    ) -> list[int]:
+        """The most tokens of each piece's output, the end token included."""
+        config = self.trained.config
+        most = [most_tokens(settings, len(piece.ids) - 1) for piece in pieces]
+        for row, prefix in enumerate(prefixes):
+            if prefix.most_tokens:
+                most[row] = max(most[row], prefix.most_tokens + SLACK)
+        if config.model.positions is Positions.learned:
+            before = [len(piece.ids) * config.translates_decoder_only for piece in pieces]  # it takes room, too
+            most = [min(pair) for pair in zip(most, (config.model.max_length - n for n in before), strict=True)]
+        return most
+
+    def spelled(self, phrase: Constraint) -> tuple[int, ...]:
+        """The tokens that the tokenizer writes a phrase in; none where it cannot be written."""
+        required = self._phrase_tokenizer.required([phrase])
+        return required[0].spellings[0].tokens if required else ()
 
     def alternatives(
         self, piece: Piece, prefix: Prefix, settings: DecodingConfig, *, count: int, seed: int

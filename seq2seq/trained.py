@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from seq2seq.answering import Answer, Join, Result, Solve, answers
+from seq2seq.answering import Answer, Join, Result, Solve, answers, solved
 from seq2seq.config import Config, DecodingConfig, LineSplit, Task
 from seq2seq.data.collate import padded
 from seq2seq.data.lines import Line
@@ -112,6 +112,11 @@ class Trained:
             first_line=first_line,
             done=done,
         )
+
+    def solved(self, pieces: Sequence[Piece], solve: Solve[Result], *, budget: int) -> list[Result]:
+        """`answering.solved` by this model; arguments as there."""
+        workers = worker_count(self.device, processes=self.processes)
+        return solved(pieces, solve, budget=budget, exact=self.exact, workers=workers, processes=self.processes)
 
     def packed(self, settings: DecodingConfig) -> int | None:
         """Tokens of several sentences that are translated together at most; None: as many as the model takes."""

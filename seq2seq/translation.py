@@ -1,13 +1,12 @@
 """One call to translate lines: its settings checked, the search for its pieces chosen, its answers put together."""
 
-import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from seq2seq.answering import Answer, Candidate
+from seq2seq.answering import Answer
 from seq2seq.config import DecodingConfig, LineSplit, Search, Task, Utility
 from seq2seq.data.glossary import Glossary
 from seq2seq.data.lines import Line, Note
@@ -21,6 +20,7 @@ from seq2seq.inspection import Found
 from seq2seq.line_constraints import LineConstraints
 from seq2seq.model.transformer import EncoderDecoder
 from seq2seq.piece_search import PieceSearch
+from seq2seq.placement import Placement
 from seq2seq.signals.bounds import Bounds
 from seq2seq.trained import DEFAULT_SEED, Trained
 
@@ -67,11 +67,6 @@ def translated(
     seed = DEFAULT_SEED if changes.get("seed") is None else changes["seed"]
     before = done or 0
     engine = None if trained.engine is None else trained.engine.solver(settings, seed=seed, done=before)
-
-    def best(pieces: Sequence[Piece]) -> list[Candidate]:
-        alone = dataclasses.replace(settings, n_best=1, mbr=Utility.none)
-        return [searcher.candidate([hypotheses], 0) for hypotheses in searcher.search(pieces, alone, seed=seed)[0]]
-
     feed = required = None
     if demands.prefixes is not None:
         feed = PrefixFeed(demands.prefixes, trained.prefix_reader, first_line=first_line, done=before)
@@ -80,7 +75,7 @@ def translated(
         required = LineConstraints(
             demands.constraints,
             demands.glossary,
-            best,
+            Placement(searcher, settings),
             placeholders=demands.keep_placeholders,
             first_line=first_line,
             done=before,
