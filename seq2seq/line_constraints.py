@@ -1,7 +1,7 @@
 """Which phrases the translation of each line must hold, line by line beside a stream of lines."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from seq2seq.answering import Answer, Candidate, CutLines
@@ -24,6 +24,7 @@ class LineConstraints:
         phrases: required of each line; None: none.
         glossary: terms of the source; None: none.
         search: outputs of pieces, to see where a phrase belongs.
+        normalise: of the target's tokenizer: what phrases and outputs are compared by.
         placeholders: whether tags, placeholders and addresses of the source are required, see data/placeholders.py.
         first_line: number of the first line.
         done: lines from there on that have answers already.
@@ -35,12 +36,14 @@ class LineConstraints:
         glossary: Glossary | None,
         search: Search,
         *,
+        normalise: Callable[[str], str] = str,
         placeholders: bool = False,
         first_line: int = 0,
         done: int = 0,
     ) -> None:
         self._phrases = None if phrases is None else iter(phrases)
         self._glossary, self._search, self._placeholders = glossary, search, placeholders
+        self._normalise = normalise
         self._next, self._first_answer = first_line, first_line + done
         self._answered = itertools.count(self._first_answer)
         self._of_line: dict[int, tuple[Constraint, ...]] = {}
@@ -56,10 +59,10 @@ class LineConstraints:
             self._next_phrases(number)
         self._next = first + len(window)
         for number, (pieces, notes) in enumerate(by(window, first=first), first):
-            phrases = of_phrases(self._next_phrases(number))
+            phrases = of_phrases(self._next_phrases(number), self._normalise)
             pieces = [replace(piece, constraints=self._of_text(piece.text)) for piece in pieces]
             if len(pieces) > 1 and phrases:
-                pieces = placed(pieces, phrases, self._search)
+                pieces = placed(pieces, phrases, self._search, self._normalise)
             elif pieces:
                 pieces = [replace(piece, constraints=merged([*phrases, *piece.constraints])) for piece in pieces]
             if number >= self._first_answer:
@@ -84,7 +87,7 @@ class LineConstraints:
             constraints = self._of_line.pop(next(self._answered))
             if self._placeholders:
                 answer = replace(answer, candidates=tuple(_respaced(answer.source, one) for one in answer.candidates))
-            yield replace(answer, constraints=kept(constraints, answer.text))
+            yield replace(answer, constraints=kept(constraints, answer.text, self._normalise))
         if self._phrases is not None and next(self._phrases, None) is not None:
             lines = next(self._answered)
             raise DataError(f"There are constraints for more lines than the {lines:,} of the text; give one for each.")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from seq2seq.answering import Candidate
-from seq2seq.data.phrases import Constraint, kept, merged
+from seq2seq.data.phrases import Constraint, Kept, kept, merged
 from seq2seq.data.pieces import Piece
 
 AT_ONCE = 64
@@ -15,7 +15,9 @@ Search = Callable[[Sequence[Piece]], Sequence[Candidate]]
 """The best output of each piece that holds what the piece requires."""
 
 
-def placed(pieces: Sequence[Piece], phrases: Sequence[Constraint], search: Search) -> list[Piece]:
+def placed(
+    pieces: Sequence[Piece], phrases: Sequence[Constraint], search: Search, normalise: Callable[[str], str] = str
+) -> list[Piece]:
     """The pieces of one line with its phrases required of them.
 
     Each phrase is tried in each piece by itself, and goes where the output's log-probability falls least below that of
@@ -26,6 +28,7 @@ def placed(pieces: Sequence[Piece], phrases: Sequence[Constraint], search: Searc
         pieces: of the line, in order, with what is required of them alone.
         phrases: required of the line.
         search: takes at most AT_ONCE pieces.
+        normalise: of the target's tokenizer, see data/phrases.py, kept.
     """
     trials = [
         replace(piece, constraints=merged([replace(phrase, count=1), *piece.constraints]))
@@ -38,7 +41,9 @@ def placed(pieces: Sequence[Piece], phrases: Sequence[Constraint], search: Searc
     for number, phrase in enumerate(phrases, 1):
         with_it = slice(number * len(pieces), (number + 1) * len(pieces))
         losses = [
-            plain.log_prob - output.log_prob if _holds(output, trial, phrase) else math.inf
+            plain.log_prob - output.log_prob
+            if _holds(phrase, kept(trial.constraints, output.text, normalise))
+            else math.inf
             for plain, trial, output in zip(outputs[: len(pieces)], asked[with_it], outputs[with_it], strict=True)
         ]
         order = sorted(range(len(pieces)), key=losses.__getitem__)
@@ -51,5 +56,5 @@ def placed(pieces: Sequence[Piece], phrases: Sequence[Constraint], search: Searc
     ]
 
 
-def _holds(output: Candidate, trial: Piece, phrase: Constraint) -> bool:
-    return all(one.satisfied for one in kept(trial.constraints, output.text) if one.phrase == phrase.phrase)
+def _holds(phrase: Constraint, report: Sequence[Kept]) -> bool:
+    return all(one.satisfied for one in report if one.phrase == phrase.phrase)

@@ -81,6 +81,7 @@ def translated(
             demands.constraints,
             demands.glossary,
             best,
+            normalise=trained.tokenizers.target.normalise,
             placeholders=demands.keep_placeholders,
             first_line=first_line,
             done=before,

@@ -49,6 +49,17 @@ def test_the_size_of_batches_changes_nothing(model: Translator) -> None:
     assert whole[1:] == model.translate(lines[1:], constraints=phrases[1:], max_length_ratio=6)
 
 
+def test_a_phrase_is_recognised_as_the_tokenizer_spells_it(tiny_checkpoint: Make) -> None:
+    model = seq2seq.load(tiny_checkpoint(tokenizer="unigram", max_length=60), device="cpu")
+    phrases = ["over", "the cat", "brown", "jumps", "dog"]
+    wide = ["".join(chr(ord(letter) + 0xFEE0) if letter != " " else letter for letter in text) for text in phrases]
+    lines = [" ".join(SENTENCES)] * len(phrases)
+    texts, expected = (
+        model.translate(lines, constraints=[[text] for text in given], max_length_ratio=6) for given in (wide, phrases)
+    )
+    assert texts == expected
+
+
 ABLE = st.integers(0, 9).map(float)
 LOSSES = st.integers(1, 4).flatmap(
     lambda pieces: st.lists(

@@ -77,6 +77,25 @@ def test_terms_of_several_sentences_are_those_of_the_text(checkpoint: Path) -> N
     assert "over" in answer.candidates[0].parts[1].lower() and [one.phrase for one in answer.constraints] == ["over"]
 
 
+def test_phrases_that_the_tokenizer_normalises_are_found(tiny_checkpoint: Make) -> None:
+    model = seq2seq.load(tiny_checkpoint(tokenizer="unigram", max_length=40), device="cpu")
+    phrases = [["ｃａｔ", "ﬁ"], ["fox…"], ["a\u0308", "brown\u200bfox"], ["ä"]]
+    answers = list(
+        model.translate_stream(
+            ["the lazy dog", "a fox", "nothing here", "the dog"],
+            constraints=phrases,
+            glossary=Glossary([("dog", "ｑｕｉｃｋ")]),
+            max_length_ratio=9,
+        )
+    )
+    assert [[one.phrase for one in answer.constraints] for answer in answers] == [
+        [*phrases[0], "ｑｕｉｃｋ"], phrases[1], phrases[2], ["ä", "ｑｕｉｃｋ"],
+    ]  # fmt: skip
+    assert all(one.satisfied for answer in answers for one in answer.constraints)
+    (answer,) = model.translate_stream(["a fox"], prefixes=["a\u0308 "], constraints=[["ä"]])
+    assert answer.text.startswith("a\u0308 ") and answer.constraints[0].found
+
+
 def test_answers_that_are_there_already_are_left_out_with_their_constraints(checkpoint: Path) -> None:
     model = seq2seq.load(checkpoint, device="cpu")
     phrases = [["over"], [], ["cat"], ["the"], ["fox"]]

@@ -96,6 +96,33 @@ def test_constraints_are_merged() -> None:
     )
 
 
+def test_phrase_and_text_are_compared_as_the_tokenizer_spells_them(tiny_tokenizers: dict[str, Tokenizer]) -> None:
+    normalise = tiny_tokenizers["unigram"].normalise
+    for given, written in [
+        ("Ma\u0308dchen", "Mädchen"),
+        ("Mädchen", "Ma\u0308dchen"),  # as a given prefix has it
+        ("ﬁt", "fit"),
+        ("Wo…", "Wo..."),
+        ("3½ m", "31⁄2 m"),
+        ("Ｈund", "Hund"),
+        ("grauer\u200bHund", "grauer Hund"),
+    ]:
+        assert kept([Constraint(given)], f"Ein {written} da", normalise) == (Kept(given, 1, 1),)
+        assert kept([Constraint(given)], f"Ein {written} da, {written}", normalise) == (Kept(given, 1, 2),)
+        assert kept([Constraint(given)], f"Ein {written}en da", normalise)[0].found == (written == "Wo...")
+    assert kept([Constraint("ﬁsch", capital=True)], "Fisch, fisch, FIsch", normalise) == (Kept("ﬁsch", 1, 2),)
+    assert kept([Constraint("{ﬁ}", verbatim=True)], "{fi}", normalise) == (Kept("{ﬁ}", 1, 0),)
+    assert kept([Constraint("{ﬁ}", verbatim=True)], "{ﬁ}", normalise) == (Kept("{ﬁ}", 1, 1),)
+    assert of_phrases(["ﬁt", "fit", "a"], normalise) == (Constraint("ﬁt", 2), Constraint("a"))
+
+
+def test_a_ligature_has_the_capital_of_its_letters(tiny_tokenizers: dict[str, Tokenizer]) -> None:
+    phrases = [
+        required_phrase(Constraint(text, capital=True), tiny_tokenizers["unigram"]) for text in ("ﬁsch", "fisch")
+    ]
+    assert phrases[0] == phrases[1]
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_spellings_are_the_text(tiny_tokenizers: dict[str, Tokenizer], kind: str) -> None:
     tokenizer = tiny_tokenizers[kind]
