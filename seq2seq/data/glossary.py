@@ -1,5 +1,6 @@
 """A glossary: terms of the source and how they must be translated."""
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -13,7 +14,8 @@ class Glossary:
     """Source terms with their translations, found in lines of text.
 
     A term is found at word boundaries. One without capital letters is found in any case (`dog`: dog, Dog, DOG), one
-    with capitals as it is written only (`US`: not us). White space in a term stands for any white space. Of terms that
+    with capitals as it is written only (`US`: not us). White space in a term stands for any white space, and terms and
+    lines are compared in Unicode NFKC: how an é or a wide letter is encoded does not matter. Of terms that
     overlap the longest is taken, of equally long ones the first in the line. A translation is required once for each
     place where its term is found, and once more for each required translation that holds it; its first letter may
     also be a capital, as at the beginning of a sentence.
@@ -47,33 +49,34 @@ class Glossary:
 
     def _fill(self, entries: Iterable[tuple[str, str, str]]) -> None:
         """Take entries of (where it stands, term, translation)."""
-        self._translations: dict[str, str] = {}
+        self._translations: dict[str, str] = {}  # by the terms as they are compared
         for where, term, translation in entries:
             term, translation = " ".join(term.split()), " ".join(translation.split())
             if not term or not translation:
                 empty = "translation" if term else "term"
                 raise DataError(f"{where}: the {empty} is empty; write term, tab, translation.")
-            if self._translations.setdefault(term, translation) != translation:
+            above = self._translations.setdefault(_compared(term)[0], translation)
+            if _normal(above) != _normal(translation):
                 raise DataError(
-                    f"{where}: the term {term!r} is {self._translations[term]!r} above and {translation!r} here; keep "
-                    "one of them."
+                    f"{where}: the term {term!r} is {above!r} above and {translation!r} here; keep one of them."
                 )
         self._lengths = sorted({len(term) for term in self._translations})
 
     def __len__(self) -> int:
         return len(self._translations)
 
-    def matches(self, text: str) -> list[tuple[int, str]]:
-        """Where which terms are found, from left to right: (place in the text with single spaces, term)."""
-        text = " ".join(text.split())
+    def matches(self, text: str, *, whole: Iterable[tuple[int, int]] = ()) -> list[tuple[int, str]]:
+        """Where which terms are found, from left to right: (place, term), both in the form that is compared.
+
+        Args:
+            text: a line.
+            whole: spans of it inside of which no term begins or ends.
+        """
+        text, ends = _compared(text, whole)
         found: list[tuple[int, int, str]] = []  # minus length, start, term
-        starts = [at for at in range(len(text)) if at == 0 or not (in_word(text[at - 1]) and in_word(text[at]))]
-        for start in starts:
+        for start in ends:
             for length in self._lengths:
-                end = start + length
-                if end > len(text) or end < len(text) and in_word(text[end - 1]) and in_word(text[end]):
-                    continue
-                if (term := self._term(text[start:end])) is not None:
+                if start + length in ends and (term := self._term(text[start : start + length])) is not None:
                     found.append((-length, start, term))
         taken = [False] * len(text)
         chosen = []
@@ -89,21 +92,64 @@ class Glossary:
         small = text.lower()
         return small if small in self._translations else None
 
-    def constraints(self, text: str) -> tuple[Constraint, ...]:
-        """What a translation of this line must hold."""
+    def constraints(self, text: str, *, whole: Iterable[tuple[int, int]] = ()) -> tuple[Constraint, ...]:
+        """What a translation of this line must hold; arguments as for `matches`."""
+        names: dict[str, str] = {}  # of translations, by what they are to a tokenizer
         counts: dict[str, int] = {}
-        for _, term in self.matches(text):
+        for _, term in self.matches(text, whole=whole):
             translation = self._translations[term]
-            counts[translation] = counts.get(translation, 0) + 1
+            phrase = _normal(translation)
+            names.setdefault(phrase, translation)
+            counts[phrase] = counts.get(phrase, 0) + 1
         # `Hund` beside `großer Hund` must be there twice: each place in the source has a translation of its own.
         return tuple(
             Constraint(
-                phrase,
+                names[phrase],
                 sum(number * (len(occurrences(other, phrase)) or other == phrase) for other, number in counts.items()),
                 capital=True,
             )
             for phrase in counts
         )
+
+
+def _normal(text: str) -> str:
+    return unicodedata.normalize("NFKC", text)
+
+
+def _compared(text: str, whole: Iterable[tuple[int, int]] = ()) -> tuple[str, dict[int, None]]:
+    """A text in NFKC with single spaces, and the places in that where a term may begin or end, in order.
+
+    Words end where they end in the text as it is written, so `Acme` is a word of `Acme™`, which NFKC makes AcmeTM; and
+    no place is within what stands for one character, so that `½` has no 1.
+
+    Args:
+        text: any.
+        whole: spans of it inside of which there is no such place.
+    """
+    inside = {place for start, end in whole for place in range(start + 1, end)}
+    parts: list[str] = []
+    ends = {0: None}
+    length = start = 0
+    for end in range(1, len(text) + 1):
+        if end < len(text) and _belongs(text[start:end], text[end]):
+            continue
+        part = _normal(text[start:end])
+        if part.isspace():
+            part = " " if parts and parts[-1] != " " else ""
+        if part:
+            parts.append(part)
+            length += len(part)
+        if end not in inside and not (end < len(text) and in_word(text[end - 1]) and in_word(text[end])):
+            ends[length] = None
+        start = end
+    return "".join(parts), ends
+
+
+def _belongs(before: str, character: str) -> bool:
+    """Whether a character is normalised together with what is before it: an accent, a part of a Korean syllable."""
+    if before.isascii() and character.isascii():
+        return False
+    return unicodedata.combining(character) > 0 or _normal(before + character) != _normal(before) + _normal(character)
 
 
 def _lines(file: BinaryIO, path: str | Path) -> Iterator[tuple[str, str, str]]:

@@ -1,3 +1,4 @@
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -8,8 +9,8 @@ from seq2seq.data.glossary import Glossary
 from seq2seq.errors import DataError
 
 
-def wanted(glossary: Glossary, text: str) -> dict[str, int]:
-    return {constraint.phrase: constraint.count for constraint in glossary.constraints(text)}
+def wanted(glossary: Glossary, text: str, *, whole: Iterable[tuple[int, int]] = ()) -> dict[str, int]:
+    return {constraint.phrase: constraint.count for constraint in glossary.constraints(text, whole=whole)}
 
 
 def test_terms_are_found_at_word_boundaries_in_their_case() -> None:
@@ -33,6 +34,42 @@ def test_the_longest_term_is_taken_and_each_place_counts() -> None:
     assert wanted(glossary, "a big dog") == {"großer Hund": 1}
     # One of its own beside the one that is part of the other.
     assert wanted(glossary, "a big dog and a dog") == {"großer Hund": 1, "Hund": 2}
+
+
+def test_letters_are_the_same_however_they_are_encoded() -> None:
+    composed, decomposed = "café", "cafe\u0301"
+    for term, text in [
+        (composed, decomposed), (decomposed, composed), (composed, "CAFE\u0301"), ("dog", "ｄｏｇ"), ("Ｄog", "Dog"),
+        ("fit", "ﬁt"), ("½", "1⁄2"), ("バス", "ﾊﾞｽ"), ("한국", "\u1112\u1161\u11ab\u1100\u116e\u11a8"),
+        ("ice cream", "ice\u3000cream"), ("a…", "a... a"),
+    ]:  # fmt: skip
+        assert wanted(Glossary([(term, "X")]), f"the {text}, or") == {"X": 1}, (term, text)
+    assert wanted(Glossary([(composed, "X")]), f"{decomposed}s") == {}
+    assert wanted(Glossary([("cafe", "X"), ("e", "Y")]), decomposed) == {}
+    # Words end where they end in the text as it is written, and never within one character.
+    assert wanted(Glossary([("Acme", "X")]), "Acme™ and Acmeﬁ") == {"X": 1}
+    assert wanted(Glossary([("1", "X"), ("T", "Y"), ("2", "Z")]), "½ ™ 5½") == {}
+
+
+def test_translations_are_the_same_however_they_are_encoded() -> None:
+    glossary = Glossary([("girl", "Ma\u0308dchen"), ("lass", "Mädchen"), ("big girl", "großes Mädchen")])
+    assert wanted(glossary, "a girl, a lass, a big girl") == {"Ma\u0308dchen": 3, "großes Mädchen": 1}
+    assert wanted(glossary, "a lass") == {"Mädchen": 1}
+    assert len(Glossary([("café", "Mädchen"), ("cafe\u0301", "Ma\u0308dchen")])) == 1
+    with pytest.raises(DataError, match="entry 2: the term 'cafe\u0301' is 'Bar' above and 'Café' here"):
+        Glossary([("café", "Bar"), ("cafe\u0301", "Café")])
+
+
+def test_no_term_begins_or_ends_inside_of_what_is_whole() -> None:
+    glossary = Glossary([("name", "Name"), ("the {name} dog", "Hund"), ("dog {", "X"), ("b", "B"), ("a b c", "ABC")])
+    text = "name {name}, the  {name} dog {b} b"
+    spans = [(5, 11), (18, 24), (29, 32)]
+    assert [text[start:end] for start, end in spans] == ["{name}", "{name}", "{b}"]
+    assert wanted(glossary, text) == {"Name": 2, "Hund": 1, "B": 2}
+    assert wanted(glossary, text, whole=spans) == {"Name": 1, "Hund": 1, "B": 1}
+    assert wanted(glossary, "dog {b}") == {"X": 1, "B": 1}
+    assert wanted(glossary, "dog {b}", whole=[(4, 7)]) == {}
+    assert wanted(glossary, "a b c", whole=[(2, 5)]) == {"ABC": 1}
 
 
 @given(st.lists(st.sampled_from(["a", "b", "a b", "b a", "a b a", "b b"]), unique=True), st.text("ab ,", max_size=12))
