@@ -9,7 +9,7 @@ from seq2seq.data.glossary import Glossary
 from seq2seq.data.lines import Line
 from seq2seq.data.phrases import Constraint, kept, merged, of_phrases
 from seq2seq.data.pieces import Cut
-from seq2seq.data.placeholders import placeholder_constraints, recut, respaced
+from seq2seq.data.placeholders import placeholder_constraints, placeholder_spans, recut, respaced
 from seq2seq.errors import DataError
 from seq2seq.placement import Search, placed
 
@@ -73,8 +73,9 @@ class LineConstraints:
         return cut
 
     def _of_text(self, text: str) -> tuple[Constraint, ...]:
-        """Terms of the glossary and placeholders."""
-        terms = self._glossary.constraints(text) if self._glossary else ()
+        """Terms of the glossary and placeholders; what is inside of a placeholder is no term, for it is kept."""
+        whole = placeholder_spans(text) if self._placeholders else ()
+        terms = self._glossary.constraints(text, whole=whole) if self._glossary else ()
         return merged([*terms, *(placeholder_constraints(text) if self._placeholders else ())])
 
     def reported(self, answers: Iterable[Answer]) -> Iterator[Answer]:

@@ -39,7 +39,8 @@ def add_constraint_options(parser: argparse.ArgumentParser) -> None:
         "--keep-placeholders",
         action="store_true",
         help="tags, placeholders and addresses of a line (<b>, </b>, {name}, ${x}, %%s, %%1$d, __PH1__, web and e-mail "
-        "addresses) must be in its translation as they are and as often, a closing tag behind its opening one",
+        "addresses) must be in its translation as they are and as often, a closing tag behind its opening one; what is "
+        "inside of one is no term of --glossary",
     )
 
 

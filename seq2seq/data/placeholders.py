@@ -22,7 +22,12 @@ _TAG = re.compile(r"<(/?)([A-Za-z][^\s<>/]*)[^<>]*?(/?)>")
 
 def placeholders(text: str) -> list[str]:
     """What must be kept of a line, from left to right."""
-    return [match.group() for match in _PATTERN.finditer(text)]
+    return [text[start:end] for start, end in placeholder_spans(text)]
+
+
+def placeholder_spans(text: str) -> list[tuple[int, int]]:
+    """Where that begins and ends."""
+    return [match.span() for match in _PATTERN.finditer(text)]
 
 
 def placeholder_constraints(text: str) -> tuple[Constraint, ...]:

@@ -123,6 +123,22 @@ def test_placeholders_survive(tiny_checkpoint: Make) -> None:
             ]
 
 
+def test_what_is_inside_of_a_placeholder_is_no_term(tiny_checkpoint: Make) -> None:
+    model = seq2seq.load(tiny_checkpoint(tokenizer="unigram", max_length=80), device="cpu")
+    glossary = Glossary([("name", "fox"), ("b", "over"), ("org", "cat"), ("__dog__ sleeps", "the __dog__")])
+    lines = ["the {name} dog", "a <b>dog</b>", "b name <b>dog</b>", "mail a@b.org", "the __dog__ sleeps"]
+    required = []
+    for keep in (True, False):
+        answers = list(model.translate_stream(lines, keep_placeholders=keep, glossary=glossary, max_length_ratio=6))
+        assert all(one.satisfied for answer in answers for one in answer.constraints)
+        required.append([{one.phrase: one.count for one in answer.constraints} for answer in answers])
+    assert required[0] == [
+        {"{name}": 1}, {"<b>": 1, "</b>": 1}, {"over": 1, "fox": 1, "<b>": 1, "</b>": 1}, {"a@b.org": 1},
+        {"the __dog__": 1, "__dog__": 1},
+    ]  # fmt: skip
+    assert required[1] == [{"fox": 1}, {"over": 2}, {"over": 3, "fox": 1}, {"over": 1, "cat": 1}, {"the __dog__": 1}]
+
+
 def test_mistakes_are_named(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = seq2seq.load(checkpoint, device="cpu")
     with pytest.raises(DataError, match="constraints for 1 lines, but the text has more"):
