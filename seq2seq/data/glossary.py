@@ -1,9 +1,11 @@
 """A glossary: terms of the source and how they must be translated."""
 
+import gzip
 import unicodedata
+import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import BinaryIO, cast
+from typing import cast
 
 from seq2seq.data.lines import ByteStream, read_lines
 from seq2seq.data.phrases import Constraint, in_word, occurrences
@@ -32,7 +34,9 @@ class Glossary:
 
     @classmethod
     def read(cls, path: str | Path) -> "Glossary":
-        """A glossary from a file of lines `term, tab, translation`; blank lines are passed over.
+        """A glossary from a file of lines `term, tab, translation`, gzip where its name ends in .gz.
+
+        Blank lines are passed over.
 
         Raises:
             DataError: the file cannot be read, or a line is not of that form.
@@ -40,7 +44,10 @@ class Glossary:
         glossary = cls(())
         try:
             with open(path, "rb") as file:
-                glossary._fill(_lines(file, path))
+                zipped = Path(path).suffix == ".gz"
+                glossary._fill(_lines(cast(ByteStream, gzip.GzipFile(fileobj=file) if zipped else file), path))
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise DataError(f"{path}: this gzip file is damaged or cut off ({error}).") from error
         except OSError as error:
             raise DataError(f"{path}: the glossary cannot be read ({error.strerror}).") from error
         if not len(glossary):
@@ -152,8 +159,8 @@ def _belongs(before: str, character: str) -> bool:
     return unicodedata.combining(character) > 0 or _normal(before + character) != _normal(before) + _normal(character)
 
 
-def _lines(file: BinaryIO, path: str | Path) -> Iterator[tuple[str, str, str]]:
-    for number, line in enumerate(read_lines(cast(ByteStream, file)), 1):
+def _lines(file: ByteStream, path: str | Path) -> Iterator[tuple[str, str, str]]:
+    for number, line in enumerate(read_lines(file), 1):
         if line is None or not line.text.strip():
             continue
         where, fields = f"{path}, line {number}", line.text.split("\t")

@@ -1,3 +1,4 @@
+import gzip
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -104,5 +105,13 @@ def test_files_are_read_and_mistakes_named(tmp_path: Path) -> None:
         path.write_text(text, encoding="utf-8")
         with pytest.raises(DataError, match=message):
             Glossary.read(path)
+    zipped = tmp_path / "terms.tsv.gz"
+    whole = gzip.compress("\ufeffdog\tHund\r\n".encode())
+    zipped.write_bytes(whole)
+    assert wanted(Glossary.read(zipped), "dog") == wanted(Glossary.read(str(zipped)), "dog") == {"Hund": 1}
+    for damaged in (whole[:-9], whole[:12] + b"\xff" + whole[13:], b"dog\tHund\n"):
+        zipped.write_bytes(damaged)
+        with pytest.raises(DataError, match="this gzip file is damaged or cut off"):
+            Glossary.read(zipped)
     with pytest.raises(DataError, match="cannot be read"):
         Glossary.read(tmp_path / "none.tsv")
