@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from typing import Any
 
 from seq2seq.answering import Answer, Candidate, CutLines
 from seq2seq.data.glossary import Glossary
@@ -12,6 +13,9 @@ from seq2seq.data.pieces import Cut
 from seq2seq.data.placeholders import placeholder_constraints, placeholder_spans, recut, respaced
 from seq2seq.errors import DataError
 from seq2seq.placement import Search, placed
+
+_END: Any = object()
+"""Behind the last line of phrases; None may stand among them by mistake."""
 
 
 class LineConstraints:
@@ -28,6 +32,9 @@ class LineConstraints:
         placeholders: whether tags, placeholders and addresses of the source are required, see data/placeholders.py.
         first_line: number of the first line.
         done: lines from there on that have answers already.
+
+    Raises:
+        TypeError: the glossary is none.
     """
 
     def __init__(
@@ -41,6 +48,11 @@ class LineConstraints:
         first_line: int = 0,
         done: int = 0,
     ) -> None:
+        if not isinstance(glossary, Glossary | None):
+            raise TypeError(
+                f"glossary is a {type(glossary).__name__}; give a seq2seq.data.glossary.Glossary, as "
+                'Glossary([("dog", "Hund")])'
+            )
         self._phrases = None if phrases is None else iter(phrases)
         self._glossary, self._search, self._placeholders = glossary, search, placeholders
         self._normalise = normalise
@@ -53,6 +65,7 @@ class LineConstraints:
 
         Raises:
             DataError: there are fewer lines of phrases than of text.
+            TypeError: what is given for a line is no list of texts.
         """
         cut: Cut = []
         for number in range(self._next, first):  # lines that are left out, for they have answers
@@ -89,22 +102,27 @@ class LineConstraints:
             if self._placeholders:
                 answer = replace(answer, candidates=tuple(_respaced(answer.source, one) for one in answer.candidates))
             yield replace(answer, constraints=kept(constraints, answer.text, self._normalise))
-        if self._phrases is not None and next(self._phrases, None) is not None:
+        if self._phrases is not None and next(self._phrases, _END) is not _END:
             lines = next(self._answered)
             raise DataError(f"There are constraints for more lines than the {lines:,} of the text; give one for each.")
 
     def _next_phrases(self, number: int) -> Sequence[str]:
         if self._phrases is None:
             return ()
-        given = next(self._phrases, None)
-        if given is None:
+        given = next(self._phrases, _END)
+        if given is _END:
             raise DataError(
                 f"There are constraints for {number:,} lines, but the text has more; give one for each, an empty one "
                 "where nothing is required."
             )
-        if isinstance(given, str):
-            raise TypeError("the constraints of a line are one string; give a list of phrases")
-        return given
+        phrases: list[Any] = [None] if isinstance(given, str) or not isinstance(given, Iterable) else list(given)
+        if not all(isinstance(phrase, str) for phrase in phrases):
+            shown = "one string" if isinstance(given, str) else repr(given)
+            raise TypeError(
+                f"the constraints of line {number + 1:,} are {shown}; give a list of phrases, an empty one where "
+                "nothing is required"
+            )
+        return phrases
 
 
 def _respaced(source: str, candidate: Candidate) -> Candidate:

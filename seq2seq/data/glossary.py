@@ -5,10 +5,10 @@ import unicodedata
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from seq2seq.data.lines import ByteStream, read_lines
-from seq2seq.data.phrases import Constraint, in_word, occurrences
+from seq2seq.data.phrases import Constraint, in_word, occurrences, squeezed
 from seq2seq.errors import DataError
 
 
@@ -23,14 +23,15 @@ class Glossary:
     also be a capital, as at the beginning of a sentence.
 
     Args:
-        terms: (term, translation).
+        terms: (term, translation); repaired as lines are, see data/lines.py.
 
     Raises:
         DataError: a term or translation is empty, or a term has two translations.
+        TypeError: an entry is no pair of texts.
     """
 
     def __init__(self, terms: Iterable[tuple[str, str]]) -> None:
-        self._fill((f"entry {number}", *pair) for number, pair in enumerate(terms, 1))
+        self._fill((f"entry {number}", *_pair(number, entry)) for number, entry in enumerate(terms, 1))
 
     @classmethod
     def read(cls, path: str | Path) -> "Glossary":
@@ -44,7 +45,7 @@ class Glossary:
         glossary = cls(())
         try:
             with open(path, "rb") as file:
-                zipped = Path(path).suffix == ".gz"
+                zipped = str(path).endswith(".gz")
                 glossary._fill(_lines(cast(ByteStream, gzip.GzipFile(fileobj=file) if zipped else file), path))
         except (EOFError, zlib.error, gzip.BadGzipFile) as error:
             raise DataError(f"{path}: this gzip file is damaged or cut off ({error}).") from error
@@ -58,7 +59,7 @@ class Glossary:
         """Take entries of (where it stands, term, translation)."""
         self._translations: dict[str, str] = {}  # by the terms as they are compared
         for where, term, translation in entries:
-            term, translation = " ".join(term.split()), " ".join(translation.split())
+            term, translation = squeezed(term), squeezed(translation)
             if not term or not translation:
                 empty = "translation" if term else "term"
                 raise DataError(f"{where}: the {empty} is empty; write term, tab, translation.")
@@ -117,6 +118,13 @@ class Glossary:
             )
             for phrase in counts
         )
+
+
+def _pair(number: int, entry: Any) -> tuple[str, str]:
+    match entry:
+        case (str(term), str(translation)):
+            return term, translation
+    raise TypeError(f"entry {number} of the glossary is {entry!r}; give pairs of a term and its translation")
 
 
 def _normal(text: str) -> str:

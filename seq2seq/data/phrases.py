@@ -10,6 +10,7 @@ from functools import lru_cache, partial
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2seq.data.lines import repair
 from seq2seq.data.tokenizer import NUM_SPECIALS, SPACE, UNK, Tokenizer
 
 JOINS, ENDS_WORD = 2, 1
@@ -267,9 +268,15 @@ def of_phrases(phrases: Iterable[str], normalise: Callable[[str], str] = str) ->
 
     Those that `normalise` makes the same are one, called as the first of them.
     """
-    squeezed = (" ".join(phrase.split()) for phrase in phrases)
     names: dict[str, str] = {}
-    return merged(Constraint(names.setdefault(normalise(phrase), phrase)) for phrase in squeezed if phrase)
+    return merged(
+        Constraint(names.setdefault(normalise(phrase), phrase)) for phrase in map(squeezed, phrases) if phrase
+    )
+
+
+def squeezed(phrase: str) -> str:
+    """A phrase as a user gives it, repaired as lines are (data/lines.py), with single spaces."""
+    return " ".join(repair(phrase).text.split())
 
 
 def merged(constraints: Iterable[Constraint]) -> tuple[Constraint, ...]:

@@ -123,6 +123,30 @@ def test_placeholders_survive(tiny_checkpoint: Make) -> None:
             ]
 
 
+def test_what_is_given_from_python_is_repaired_as_lines_are(checkpoint: Path) -> None:
+    model = seq2seq.load(checkpoint, device="cpu")
+    odd, plain = (
+        list(
+            model.translate_stream(
+                ["the dog", "a fox"],
+                constraints=[[f"quick{control}fox", f"a{half}"], [f"{control}over{half}"]],
+                glossary=Glossary([(f"{control}dog", f"brown{control}cat")]),
+                suppress_text=[f"lazy{half}", f"lazy{control}dog"],
+                max_length_ratio=9,
+            )
+        )
+        for control, half in (("\x00", "\ud800"), (" ", "?"))
+    )
+    assert odd == plain
+    assert [[one.phrase for one in answer.constraints] for answer in odd] == [
+        ["quick fox", "a?", "brown cat"],
+        ["over?"],
+    ]
+    assert all(one.satisfied for answer in odd for one in answer.constraints if "?" not in one.phrase)
+    with pytest.raises(DecodingError, match="suppress_text holds a blank text"):
+        model.translate(["a"], suppress_text=["\x00"])
+
+
 def test_what_is_inside_of_a_placeholder_is_no_term(tiny_checkpoint: Make) -> None:
     model = seq2seq.load(tiny_checkpoint(tokenizer="unigram", max_length=80), device="cpu")
     glossary = Glossary([("name", "fox"), ("b", "over"), ("org", "cat"), ("__dog__ sleeps", "the __dog__")])
@@ -147,6 +171,14 @@ def test_mistakes_are_named(checkpoint: Path, tmp_path: Path, capsys: pytest.Cap
         model.translate(["a"], constraints=[["a"], []])
     with pytest.raises(TypeError, match="one string"):
         model.translate(["a"], constraints=["a"])
+    for given, shown in ((None, "None"), ([None], r"\[None\]"), (7, "7"), ([b"a"], r"\[b'a'\]")):
+        with pytest.raises(TypeError, match=f"constraints of line 2 are {shown}; give a list of phrases, an empty one"):
+            model.translate(["b", "c"], constraints=[["a"], given])
+    with pytest.raises(DataError, match="more lines than the 1 of the text"):
+        model.translate(["a"], constraints=[["a"], None])
+    for given, kind in (({"dog": "Hund"}, "dict"), ([("dog", "Hund")], "list"), ([], "list"), ("terms.tsv", "str")):
+        with pytest.raises(TypeError, match=f"glossary is a {kind}; give a seq2seq.data.glossary.Glossary"):
+            model.translate(["a"], glossary=given)
     with pytest.raises(DecodingError, match="keep_placeholders does not go with prefixes"):
         model.translate(["a {name}"], prefixes=["{name} {name}"], keep_placeholders=True)
     with pytest.raises(DecodingError, match="suppress_text has no effect on how alternatives begin"):

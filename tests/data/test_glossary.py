@@ -90,6 +90,17 @@ def test_places_are_those_of_trying_all_spans(terms: list[str], text: str) -> No
     assert glossary.matches(text) == sorted((start, text[start:end]) for start, end in expected)
 
 
+def test_entries_are_repaired_as_lines_are_and_mistakes_named() -> None:
+    glossary = Glossary([("big\x00dog", "großer\u2028Hund\ud800")])
+    assert wanted(glossary, "a big dog") == {"großer Hund?": 1}
+    with pytest.raises(DataError, match="entry 1: the term is empty"):
+        Glossary([("\x00", "Hund")])
+    for entry in ("ab", ("dog",), ("dog", None), ("dog", "Hund", "Köter"), None):
+        with pytest.raises(TypeError, match="entry 2 of the glossary is .*; give pairs of a term and its translation"):
+            Glossary([("dog", "Hund"), entry])
+    assert len(Glossary([["dog", "Hund"]])) == 1
+
+
 def test_files_are_read_and_mistakes_named(tmp_path: Path) -> None:
     path = tmp_path / "terms.tsv"
     path.write_bytes("\ufeffdog\tHund\r\n\n  big  dog \t großer Hund\ndog\tHund\n".encode())
