@@ -76,6 +76,7 @@ class Translator(Trained):
         Raises:
             DecodingError: the model does not translate, or a setting is unknown, impossible or without effect.
             DataError: there are more lines than constraints, or fewer.
+            TypeError: the constraints of a line are no list of texts, or the glossary is no Glossary.
         """
         if bounds is not None and not retry:
             raise DecodingError(
