@@ -1,28 +1,13 @@
-"""What must survive translation as it is: tags, placeholders, addresses; how it is found, and the space about tags."""
+"""What must survive translation as it is: what is required of each tag, placeholder and address; space about tags."""
 
 import itertools
 import re
 from collections.abc import Sequence
 
 from seq2seq.data.phrases import Constraint, in_word
+from seq2seq.data.placeholder_patterns import placeholders
 
-KINDS: dict[str, str] = {
-    "e-mail addresses": r"[\w.+-]+@\w[\w-]*(?:\.\w[\w-]*)+",
-    "web addresses": r"(?:https?://|ftp://|www\.)[^\s<>\"]*[^\s<>\".,;:!?'(){}\[\]]",
-    "tags": r"</?[A-Za-z][^<>]*>",
-    "names in braces": r"\$?\{\{[^{}]*\}\}|\$?\{[\w.:!,\[\]-]*\}",
-    "printf directives": r"(?<![\d%])%(?:\(\w+\)|\d+\$)?[-+0#]*\d*(?:\.\d+)?(?:hh?|ll?)?[diouxXeEfgGcs@]",
-    "names between underscores": r"__[A-Za-z0-9]+(?:_[A-Za-z0-9]+)*__",
-}
-"""Regular expressions of what is kept; at each place the first that fits."""
-
-_PATTERN = re.compile("|".join(f"(?:{pattern})" for pattern in KINDS.values()))
 _TAG = re.compile(r"<(/?)([A-Za-z][^\s<>/]*)[^<>]*?(/?)>")
-
-
-def placeholders(text: str) -> list[str]:
-    """What must be kept of a line, from left to right."""
-    return [match.group() for match in _PATTERN.finditer(text)]
 
 
 def placeholder_constraints(text: str) -> tuple[Constraint, ...]:

@@ -1,10 +1,13 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq.data.lines import rejoined
 from seq2seq.data.phrases import Constraint, Kept, kept, required_phrase
-from seq2seq.data.placeholders import placeholder_constraints, placeholders, recut, respaced
+from seq2seq.data.placeholder_patterns import placeholders
+from seq2seq.data.placeholders import placeholder_constraints, recut, respaced
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.words import places
 
@@ -19,11 +22,29 @@ from seq2seq.data.words import places
         ("100% sure, 5%d, 50 % e, {not a name}", []),
         ("__PH1__ __A_B__ __init and _x_", ["__PH1__", "__A_B__"]),
         ("see https://a.b/c?d={e}#f. (www.x.org), http://x", ["https://a.b/c?d={e}#f", "www.x.org", "http://x"]),
+        ("http://a.b/{id}, http://a.b/%s/{x}. (http://a.b/c_(d)).", ["http://a.b/{id}", "http://a.b/%s/{x}",
+                                                                     "http://a.b/c_(d)"]),
+        ("http://a.b/{{id}}/([x])? http://[::1]:80/ http://a.b/(c.)", ["http://a.b/{{id}}/([x])", "http://[::1]:80/",
+                                                                      "http://a.b/(c.)"]),
+        ("http://a.b/c) http://a.b/(c http://a.b/{ {http://a.b}", ["http://a.b/c", "http://a.b/", "http://a.b/",
+                                                                  "http://a.b"]),
+        ("[x](http://a.b/c)[y](http://d.e/{{f g}})", ["http://a.b/c", "http://d.e/", "{{f g}}"]),
+        ("“http://a.b/c…” http://a.b。これは http:// www.", ["http://a.b/c", "http://a.b"]),
         ("mail a.b+c@d-e.org.", ["a.b+c@d-e.org"]),
     ],
 )  # fmt: skip
 def test_what_is_found(text: str, expected: list[str]) -> None:
     assert placeholders(text) == expected
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a", "a@", "0", "%0", "%(a", "<a ", "{{a", "__a_", "www.", "http://x({}", "http://a.b/([{a"]
+)
+def test_finding_takes_linear_time(pattern: str) -> None:
+    start = time.process_time()
+    for beginning in ("", "%", "http://("):
+        placeholders(beginning + pattern * (500_000 // len(pattern)))
+    assert time.process_time() - start < 10
 
 
 def test_each_is_required_exactly_as_often_and_tags_in_order() -> None:
