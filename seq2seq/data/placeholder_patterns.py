@@ -1,6 +1,7 @@
 """What a placeholder is: tags, placeholders, addresses; where they stand in a text, in time linear in its length."""
 
 import re
+from collections.abc import Iterable
 
 _QUOTES = "”’»“"
 _EAST_ASIAN = "。！？｡．、，；："
@@ -35,3 +36,21 @@ _PATTERN = re.compile("|".join(f"(?:{pattern})" for pattern in KINDS.values()))
 def placeholders(text: str) -> list[str]:
     """What must be kept of a line, from left to right."""
     return [match.group() for match in _PATTERN.finditer(text)]
+
+
+def edges(text: str) -> list[int]:
+    """Where placeholders begin and end, in order; a place may be there twice."""
+    return [place for match in _PATTERN.finditer(text) for place in match.span()]
+
+
+def outside(places: Iterable[int], text: str) -> list[int]:
+    """Those of some places in a text, in order, that are not inside of a placeholder."""
+    spans = ((match.start(), match.end()) for match in _PATTERN.finditer(text))
+    start, end = 0, 0
+    found = []
+    for place in places:
+        while end <= place < len(text):
+            start, end = next(spans, (len(text), len(text)))
+        if not start < place < end:
+            found.append(place)
+    return found
