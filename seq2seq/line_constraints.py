@@ -10,7 +10,8 @@ from seq2seq.data.glossary import Glossary
 from seq2seq.data.lines import Line
 from seq2seq.data.phrases import Constraint, kept, merged, of_phrases
 from seq2seq.data.pieces import Cut
-from seq2seq.data.placeholders import placeholder_constraints, placeholder_spans, recut, respaced
+from seq2seq.data.placeholder_patterns import placeholder_spans
+from seq2seq.data.placeholders import expected, placeholder_constraints, recut, respaced
 from seq2seq.errors import DataError
 from seq2seq.placement import Search, placed
 
@@ -29,7 +30,7 @@ class LineConstraints:
         glossary: terms of the source; None: none.
         search: outputs of pieces, to see where a phrase belongs.
         normalise: of the target's tokenizer: what phrases and outputs are compared by.
-        placeholders: whether tags, placeholders and addresses of the source are required, see data/placeholders.py.
+        placeholders: whether those of the source are required, see data/placeholder_patterns.py.
         first_line: number of the first line.
         done: lines from there on that have answers already.
 
@@ -80,8 +81,8 @@ class LineConstraints:
                 pieces = [replace(piece, constraints=merged([*phrases, *piece.constraints])) for piece in pieces]
             if number >= self._first_answer:
                 # A line without pieces has an empty answer, which holds nothing.
-                of_pieces = itertools.chain(*(piece.constraints for piece in pieces))
-                self._of_line[number] = merged(of_pieces) if pieces else phrases
+                of_pieces = itertools.chain(*(piece.constraints for piece in pieces)) if pieces else phrases
+                self._of_line[number] = self._of_whole(window[number - first].text, of_pieces)
             cut.append((pieces, notes))
         return cut
 
@@ -90,6 +91,15 @@ class LineConstraints:
         whole = placeholder_spans(text) if self._placeholders else ()
         terms = self._glossary.constraints(text, whole=whole) if self._glossary else ()
         return merged([*terms, *(placeholder_constraints(text) if self._placeholders else ())])
+
+    def _of_whole(self, text: str, of_pieces: Iterable[Constraint]) -> tuple[Constraint, ...]:
+        """What a line's output is compared with.
+
+        Placeholders are those of the line, whatever became of them in pieces: each may require one that they share in
+        another way, and none requires one that is cut.
+        """
+        others = [one for one in of_pieces if not one.verbatim]
+        return (*merged(others), *(expected(text) if self._placeholders else ()))
 
     def reported(self, answers: Iterable[Answer]) -> Iterator[Answer]:
         """The answers, in order, with what became of their constraints.

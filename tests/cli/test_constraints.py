@@ -163,6 +163,36 @@ def test_what_is_inside_of_a_placeholder_is_no_term(tiny_checkpoint: Make) -> No
     assert required[1] == [{"fox": 1}, {"over": 2}, {"over": 3, "fox": 1}, {"over": 1, "cat": 1}, {"the __dog__": 1}]
 
 
+@pytest.mark.parametrize(
+    ("line", "sentences", "wanted"),
+    [
+        ("the <b c. D>dog</b> runs.", 1, {"<b c. D>": 1, "</b>": 1}),
+        ("A {x} dog. A man ({x}).", 2, {"{x}": 2}),
+        ("A dog {x}. A man -{x}.", 2, {"{x}": 2}),
+        ("<b>A dog</b> runs. A man-<b>walks</b>.", 2, {"<b>": 2, "</b>": 2}),
+        ("A dog {x}. A {{x}}.", 2, {"{x}": 2, "{{x}}": 1}),
+        ("A <b>dog. A man</b> runs.", 2, {"<b>": 1, "</b>": 1}),
+    ],
+)
+def test_placeholders_of_several_sentences_are_those_of_the_line(
+    tiny_checkpoint: Make, line: str, sentences: int, wanted: dict[str, int]
+) -> None:
+    model = seq2seq.load(tiny_checkpoint(tokenizer="unigram", max_length=80), device="cpu")
+    (answer,) = model.translate_stream([line], keep_placeholders=True, max_length_ratio=6)
+    assert max(len(answer.candidates[0].parts), 1) == sentences
+    assert {one.phrase: one.count for one in answer.constraints} == wanted
+    assert len(answer.constraints) == len(wanted)
+    assert all(one.satisfied and answer.text.count(one.phrase) == one.count for one in answer.constraints)
+
+
+def test_a_placeholder_too_long_for_the_model_is_missed(tiny_checkpoint: Make) -> None:
+    model = seq2seq.load(tiny_checkpoint(tokenizer="unigram", max_length=40), device="cpu")
+    tag = f"<b {'the dog jumps ' * 12}>"
+    (answer,) = model.translate_stream([f"A fox {tag} and {{x}}."], keep_placeholders=True, max_length_ratio=6)
+    assert Note.split in answer.notes
+    assert [(one.phrase, one.satisfied) for one in answer.constraints] == [(tag, False), ("{x}", True)]
+
+
 def test_mistakes_are_named(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = seq2seq.load(checkpoint, device="cpu")
     with pytest.raises(DataError, match="constraints for 1 lines, but the text has more"):
