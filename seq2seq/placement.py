@@ -1,9 +1,9 @@
 """Which sentence of a line a required phrase belongs to: where the model finds it likeliest.
 
 Each sentence is translated greedily, and the phrase is put where its first token is likeliest on the way; what counts
-is the log-probability of its tokens there. Measured on multi30k with lines of three sentences and a word of each
-reference: 95 of 100 go to the right one, where 84 did by searching for the best output with the phrase and without,
-which also took eight times as long.
+is the log-probability of its tokens there. Measured on multi30k with 200 lines of three sentences and a word of each
+reference: 88 of 100 stand in the right sentence's output, where 84 did by searching each with the phrase and without,
+and the whole takes 1.9 times as long as without phrases, where that took 8 times.
 """
 
 import math

@@ -76,6 +76,7 @@ def translated(
             demands.constraints,
             demands.glossary,
             Placement(searcher, settings),
+            normalise=trained.tokenizers.target.normalise,
             placeholders=demands.keep_placeholders,
             first_line=first_line,
             done=before,

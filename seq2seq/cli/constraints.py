@@ -26,7 +26,8 @@ def add_constraint_options(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="lines of a source term, a tab, its translation, which is required once for each place in a line where "
         "the term stands, at word boundaries. A term without capitals is found in any case, one with capitals as it "
-        "is written; of terms that overlap the longest is taken. The translation's first letter may become a capital",
+        "is written; of terms that overlap the longest is taken. The translation's first letter may become a capital; "
+        "gzip where the name ends in .gz",
     )
     group.add_argument(
         "--constraints",
@@ -39,7 +40,8 @@ def add_constraint_options(parser: argparse.ArgumentParser) -> None:
         "--keep-placeholders",
         action="store_true",
         help="tags, placeholders and addresses of a line (<b>, </b>, {name}, ${x}, %%s, %%1$d, __PH1__, web and e-mail "
-        "addresses) must be in its translation as they are and as often, a closing tag behind its opening one",
+        "addresses) must be in its translation as they are and as often, a closing tag behind its opening one; what is "
+        "inside of one is no term of --glossary",
     )
 
 

@@ -187,8 +187,9 @@ def split_long(
     """`text` as pieces of at most `limit` tokens, as few as a left-to-right reading gives.
 
     Cuts are made between sentences (see sentences.py); inside a sentence that is too long, between clauses, else at
-    white space; inside a word that is too long, anywhere. White space at a cut is dropped. Time is linear in the length
-    of `text`: nothing longer than a fixed number of characters is ever tokenised at once.
+    white space; inside a word that is too long, anywhere. Tags, placeholders and addresses are cut only where one is
+    longer than a piece. White space at a cut is dropped. Time is linear in the length of `text`: nothing longer than a
+    fixed number of characters is ever tokenised at once.
 
     Args:
         text: a line of any length.
@@ -210,7 +211,11 @@ def split_long(
     return _split(text, _LEVELS, limit=limit, packed=packed, most_characters=most_characters, count=count)
 
 
-_LEVELS = (sentences, clauses, words, blocks, characters)
+_LEVELS = (
+    *(sentences, clauses, words, blocks),
+    # What is left is a placeholder longer than a piece, or has one.
+    *(partial(words, whole=False), partial(blocks, whole=False), characters),
+)
 
 
 def _split(

@@ -3,13 +3,14 @@
 import itertools
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 
+from seq2seq.data.lines import repair
 from seq2seq.data.tokenizer import NUM_SPECIALS, SPACE, UNK, Tokenizer
 
 JOINS, ENDS_WORD = 2, 1
@@ -129,9 +130,24 @@ def occurrences(text: str, phrase: str) -> list[int]:
     return places
 
 
-def kept(constraints: Iterable[Constraint], text: str) -> tuple[Kept, ...]:
-    """What became of constraints in an output."""
-    return tuple(Kept(one.phrase, one.count, _found(one, text), one.exact) for one in constraints)
+def kept(constraints: Iterable[Constraint], text: str, normalise: Callable[[str], str] = str) -> tuple[Kept, ...]:
+    """What became of constraints in an output.
+
+    Args:
+        constraints: what was required.
+        text: the output.
+        normalise: of the target's tokenizer; phrase and text are compared as it spells them, what is verbatim as it is.
+    """
+    normal = normalise(text)  # of a given prefix an output has the user's own spelling
+    return tuple(
+        Kept(one.phrase, one.count, _found(as_spelled(one, normalise), text if one.verbatim else normal), one.exact)
+        for one in constraints
+    )
+
+
+def as_spelled(constraint: Constraint, normalise: Callable[[str], str]) -> Constraint:
+    """A constraint whose phrase is what a tokenizer makes of it; one that is verbatim is left alone."""
+    return constraint if constraint.verbatim else replace(constraint, phrase=normalise(constraint.phrase))
 
 
 def _found(constraint: Constraint, text: str) -> int:
@@ -181,6 +197,8 @@ def required_phrase(constraint: Constraint, tokenizer: Tokenizer) -> RequiredPhr
         constraint: what is required.
         tokenizer: of the target.
     """
+    # Normalised before its first letter may become a capital: that of `ﬁsch` is one letter less.
+    constraint = as_spelled(constraint, tokenizer.normalise)
     forms = (constraint.forms, constraint.after)
     if constraint.verbatim and any(tokenizer.normalise(form) != form for form in itertools.chain(*forms)):
         return None
@@ -245,10 +263,20 @@ class PhraseTokenizer:
         return [phrase for phrase in phrases if phrase is not None]
 
 
-def of_phrases(phrases: Iterable[str]) -> tuple[Constraint, ...]:
-    """Constraints of phrases as a user gives them: white space stands for one space, empty ones are passed over."""
-    squeezed = (" ".join(phrase.split()) for phrase in phrases)
-    return merged(Constraint(phrase) for phrase in squeezed if phrase)
+def of_phrases(phrases: Iterable[str], normalise: Callable[[str], str] = str) -> tuple[Constraint, ...]:
+    """Constraints of phrases as a user gives them: white space stands for one space, empty ones are passed over.
+
+    Those that `normalise` makes the same are one, called as the first of them.
+    """
+    names: dict[str, str] = {}
+    return merged(
+        Constraint(names.setdefault(normalise(phrase), phrase)) for phrase in map(squeezed, phrases) if phrase
+    )
+
+
+def squeezed(phrase: str) -> str:
+    """A phrase as a user gives it, repaired as lines are (data/lines.py), with single spaces."""
+    return " ".join(repair(phrase).text.split())
 
 
 def merged(constraints: Iterable[Constraint]) -> tuple[Constraint, ...]:

@@ -1,48 +1,37 @@
-"""What must survive translation as it is: tags, placeholders, addresses; how it is found, and the space about tags."""
+"""What must survive translation as it is: what is required of each tag, placeholder and address; space about tags."""
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from seq2seq.data.phrases import Constraint, in_word
+from seq2seq.data.placeholder_patterns import placeholders
 
-KINDS: dict[str, str] = {
-    "e-mail addresses": r"[\w.+-]+@\w[\w-]*(?:\.\w[\w-]*)+",
-    "web addresses": r"(?:https?://|ftp://|www\.)[^\s<>\"]*[^\s<>\".,;:!?'(){}\[\]]",
-    "tags": r"</?[A-Za-z][^<>]*>",
-    "names in braces": r"\$?\{\{[^{}]*\}\}|\$?\{[\w.:!,\[\]-]*\}",
-    "printf directives": r"(?<![\d%])%(?:\(\w+\)|\d+\$)?[-+0#]*\d*(?:\.\d+)?(?:hh?|ll?)?[diouxXeEfgGcs@]",
-    "names between underscores": r"__[A-Za-z0-9]+(?:_[A-Za-z0-9]+)*__",
-}
-"""Regular expressions of what is kept; at each place the first that fits."""
-
-_PATTERN = re.compile("|".join(f"(?:{pattern})" for pattern in KINDS.values()))
 _TAG = re.compile(r"<(/?)([A-Za-z][^\s<>/]*)[^<>]*?(/?)>")
 
 
-def placeholders(text: str) -> list[str]:
-    """What must be kept of a line, from left to right."""
-    return [match.group() for match in _PATTERN.finditer(text)]
-
-
 def placeholder_constraints(text: str) -> tuple[Constraint, ...]:
-    """Each placeholder exactly as often as in the line, closing tags behind the tags that they close."""
+    """Each placeholder as often as in the text, closing tags behind the tags that they close."""
+    own = Counter(placeholders(text))
+    # Where one is a part of another, as {x} of ${x}, it may be written once more: tokens of the other need not show it.
+    return tuple(
+        replace(one, exact=one.count == own[one.phrase], apart=_apart(one.phrase, text)) for one in expected(text)
+    )
+
+
+def expected(text: str) -> tuple[Constraint, ...]:
+    """What the output of a whole line is compared with: each placeholder exactly as often as in the line.
+
+    Those that are a part of another one, as {x} of ${x}, count, for they are found in the other also in the output.
+    """
     found = placeholders(text)
-    constraints = []
-    for phrase in dict.fromkeys(found):
-        # Where one is a part of another, as {x} of ${x}, it is written whenever the other is.
-        inside = any(phrase != other and phrase in other for other in found)
-        constraints.append(
-            Constraint(
-                phrase,
-                found.count(phrase),
-                verbatim=True,
-                apart=_apart(phrase, text),
-                exact=not inside,
-                after=_openings(phrase, found),
-            )
-        )
-    return tuple(constraints)
+    together, openings = "\n".join(found), _openings(found)
+    return tuple(
+        Constraint(phrase, together.count(phrase), verbatim=True, exact=True, after=openings.get(phrase, ()))
+        for phrase in dict.fromkeys(found)
+    )
 
 
 def _apart(phrase: str, text: str) -> tuple[bool, bool]:
@@ -52,22 +41,24 @@ def _apart(phrase: str, text: str) -> tuple[bool, bool]:
     return not "".join(before).strip(), not any(map(in_word, filter(None, behind)))
 
 
-def _openings(phrase: str, found: list[str]) -> tuple[str, ...]:
-    """The tags that a closing tag closes; none where the line itself does not open each before it is closed."""
-    tag = _TAG.fullmatch(phrase)
-    if tag is None or not tag[1]:
-        return ()
-    openings, depth = {}, 0
-    for other in found:
-        match = _TAG.fullmatch(other)
-        if match is None or match[2] != tag[2] or match[3]:
+def _openings(found: list[str]) -> dict[str, tuple[str, ...]]:
+    """For closing tags the tags that they close; none where the line itself does not open each before it is closed."""
+    openings: dict[str, dict[str, None]] = {}
+    closings: dict[str, str] = {}
+    depth: Counter[str] = Counter()
+    unopened = set()
+    for tag in filter(None, map(_TAG.fullmatch, found)):
+        name = tag[2]
+        if tag[3]:
             continue
-        depth += -1 if match[1] else 1
-        if depth < 0:
-            return ()
-        if not match[1]:
-            openings[other] = True
-    return tuple(openings)
+        if tag[1]:
+            closings[tag[0]] = name
+        else:
+            openings.setdefault(name, {})[tag[0]] = None
+        depth[name] += -1 if tag[1] else 1
+        if depth[name] < 0:
+            unopened.add(name)
+    return {closing: tuple(openings[name]) for closing, name in closings.items() if name not in unopened}
 
 
 def respaced(source: str, output: str) -> str:

@@ -2,12 +2,14 @@
 
 A wrong cut inside a sentence costs more than a missed one between two, which only makes a piece longer or moves its cut
 to a clause. So a full stop counts only where nothing speaks against it: no abbreviation, initial or ordinal number
-before it, no small letter behind it.
+before it, no small letter behind it. And a tag, placeholder or address is cut only where nothing else is left to cut.
 """
 
 import re
 import unicodedata
 from itertools import pairwise
+
+from seq2seq.data.placeholder_patterns import edges, outside
 
 _CLOSING = "\"'”’»«›‹“)\\]}"
 _OPENING = "\"'“‘„‚«»‹›([{¿¡—–-"
@@ -50,7 +52,7 @@ def sentences(text: str) -> list[str]:
 
     Each has a letter or a digit, if the text has one: marks alone belong to what is before them, or else behind.
     """
-    ends = [match.end() for match in _SENTENCE_END.finditer(text) if _ends_sentence(text, match)]
+    ends = outside([match.end() for match in _SENTENCE_END.finditer(text) if _ends_sentence(text, match)], text)
     saying = [_says_something(part) for part in _cut_at(text, ends)]
     kept: list[int] = []
     said = False
@@ -64,17 +66,33 @@ def sentences(text: str) -> list[str]:
 
 def clauses(text: str) -> list[str]:
     """A text cut behind commas, colons and the like, and before dashes."""
-    return _cut_at(text, [match.end() for match in _CLAUSE_END.finditer(text)])
+    return _cut_at(text, outside((match.end() for match in _CLAUSE_END.finditer(text)), text))
 
 
-def words(text: str) -> list[str]:
-    """A text cut behind white space."""
-    return re.findall(r"\S+\s*", text)
+def words(text: str, *, whole: bool = True) -> list[str]:
+    """A text cut behind white space.
+
+    Args:
+        text: any; white space that it begins with is left out.
+        whole: placeholders are not cut.
+    """
+    text = text.lstrip()
+    ends = [match.end() for match in re.finditer(r"\s+", text)]
+    return _cut_at(text, outside(ends, text) if whole else ends)
 
 
-def blocks(text: str, *, length: int = 16) -> list[str]:
-    """A text cut every few characters, but not before marks that belong to the character before them."""
-    return _cut_at(text, [end for end in range(length, len(text), length) if not _continues(text[end])])
+def blocks(text: str, *, length: int = 16, whole: bool = True) -> list[str]:
+    """A text cut every few characters, but not before marks that belong to the character before them.
+
+    Args:
+        text: any.
+        length: characters of a block, but for such marks.
+        whole: placeholders are not cut, but the text is cut before and behind them.
+    """
+    ends = list(range(length, len(text), length))
+    if whole:
+        ends = outside(sorted({*ends, *edges(text)}), text)
+    return _cut_at(text, [end for end in ends if end == len(text) or not _continues(text[end])])
 
 
 def characters(text: str) -> list[str]:

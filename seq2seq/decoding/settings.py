@@ -7,6 +7,7 @@ from enum import Enum
 from typing import Any
 
 from seq2seq.config import OF_BEAMS, SOURCE_LENGTHS, DecodingConfig, LengthNormalisation, Search, Task, Utility
+from seq2seq.data.lines import repair
 from seq2seq.errors import DecodingError, nearest
 
 NEEDS: dict[str, tuple[Search, ...]] = {
@@ -65,6 +66,7 @@ def decoding_settings(base: DecodingConfig, given: Mapping[str, Any], *, task: T
         raise DecodingError(f"seed ({given['seed']}) must be 0 or more.")
     settings = _with_search(base, changes.get("search", base.search))
     settings = dataclasses.replace(settings, **changes)
+    settings.suppress_text = [repair(text).text for text in settings.suppress_text]  # as lines, see data/lines.py
     # n_best of the checkpoint gives way to a smaller beam; one that is asked for is an error there (problems()).
     if "n_best" not in given and settings.search is Search.beam:
         settings.n_best = max(1, min(settings.n_best, settings.beam_size))

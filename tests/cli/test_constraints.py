@@ -77,6 +77,25 @@ def test_terms_of_several_sentences_are_those_of_the_text(checkpoint: Path) -> N
     assert "over" in answer.candidates[0].parts[1].lower() and [one.phrase for one in answer.constraints] == ["over"]
 
 
+def test_phrases_that_the_tokenizer_normalises_are_found(tiny_checkpoint: Make) -> None:
+    model = seq2seq.load(tiny_checkpoint(tokenizer="unigram", max_length=40), device="cpu")
+    phrases = [["ｃａｔ", "ﬁ"], ["fox…"], ["a\u0308", "brown\u200bfox"], ["ä"]]
+    answers = list(
+        model.translate_stream(
+            ["the lazy dog", "a fox", "nothing here", "the dog"],
+            constraints=phrases,
+            glossary=Glossary([("dog", "ｑｕｉｃｋ")]),
+            max_length_ratio=9,
+        )
+    )
+    assert [[one.phrase for one in answer.constraints] for answer in answers] == [
+        [*phrases[0], "ｑｕｉｃｋ"], phrases[1], phrases[2], ["ä", "ｑｕｉｃｋ"],
+    ]  # fmt: skip
+    assert all(one.satisfied for answer in answers for one in answer.constraints)
+    (answer,) = model.translate_stream(["a fox"], prefixes=["a\u0308 "], constraints=[["ä"]])
+    assert answer.text.startswith("a\u0308 ") and answer.constraints[0].found
+
+
 def test_answers_that_are_there_already_are_left_out_with_their_constraints(checkpoint: Path) -> None:
     model = seq2seq.load(checkpoint, device="cpu")
     phrases = [["over"], [], ["cat"], ["the"], ["fox"]]
@@ -104,6 +123,76 @@ def test_placeholders_survive(tiny_checkpoint: Make) -> None:
             ]
 
 
+def test_what_is_given_from_python_is_repaired_as_lines_are(checkpoint: Path) -> None:
+    model = seq2seq.load(checkpoint, device="cpu")
+    odd, plain = (
+        list(
+            model.translate_stream(
+                ["the dog", "a fox"],
+                constraints=[[f"quick{control}fox", f"a{half}"], [f"{control}over{half}"]],
+                glossary=Glossary([(f"{control}dog", f"brown{control}cat")]),
+                suppress_text=[f"lazy{half}", f"lazy{control}dog"],
+                max_length_ratio=9,
+            )
+        )
+        for control, half in (("\x00", "\ud800"), (" ", "?"))
+    )
+    assert odd == plain
+    assert [[one.phrase for one in answer.constraints] for answer in odd] == [
+        ["quick fox", "a?", "brown cat"],
+        ["over?"],
+    ]
+    assert all(one.satisfied for answer in odd for one in answer.constraints if "?" not in one.phrase)
+    with pytest.raises(DecodingError, match="suppress_text holds a blank text"):
+        model.translate(["a"], suppress_text=["\x00"])
+
+
+def test_what_is_inside_of_a_placeholder_is_no_term(tiny_checkpoint: Make) -> None:
+    model = seq2seq.load(tiny_checkpoint(tokenizer="unigram", max_length=80), device="cpu")
+    glossary = Glossary([("name", "fox"), ("b", "over"), ("org", "cat"), ("__dog__ sleeps", "the __dog__")])
+    lines = ["the {name} dog", "a <b>dog</b>", "b name <b>dog</b>", "mail a@b.org", "the __dog__ sleeps"]
+    required = []
+    for keep in (True, False):
+        answers = list(model.translate_stream(lines, keep_placeholders=keep, glossary=glossary, max_length_ratio=6))
+        assert all(one.satisfied for answer in answers for one in answer.constraints)
+        required.append([{one.phrase: one.count for one in answer.constraints} for answer in answers])
+    assert required[0] == [
+        {"{name}": 1}, {"<b>": 1, "</b>": 1}, {"over": 1, "fox": 1, "<b>": 1, "</b>": 1}, {"a@b.org": 1},
+        {"the __dog__": 1, "__dog__": 1},
+    ]  # fmt: skip
+    assert required[1] == [{"fox": 1}, {"over": 2}, {"over": 3, "fox": 1}, {"over": 1, "cat": 1}, {"the __dog__": 1}]
+
+
+@pytest.mark.parametrize(
+    ("line", "sentences", "wanted"),
+    [
+        ("the <b c. D>dog</b> runs.", 1, {"<b c. D>": 1, "</b>": 1}),
+        ("A {x} dog. A man ({x}).", 2, {"{x}": 2}),
+        ("A dog {x}. A man -{x}.", 2, {"{x}": 2}),
+        ("<b>A dog</b> runs. A man-<b>walks</b>.", 2, {"<b>": 2, "</b>": 2}),
+        ("A dog {x}. A {{x}}.", 2, {"{x}": 2, "{{x}}": 1}),
+        ("A <b>dog. A man</b> runs.", 2, {"<b>": 1, "</b>": 1}),
+    ],
+)
+def test_placeholders_of_several_sentences_are_those_of_the_line(
+    tiny_checkpoint: Make, line: str, sentences: int, wanted: dict[str, int]
+) -> None:
+    model = seq2seq.load(tiny_checkpoint(tokenizer="unigram", max_length=80), device="cpu")
+    (answer,) = model.translate_stream([line], keep_placeholders=True, max_length_ratio=6)
+    assert max(len(answer.candidates[0].parts), 1) == sentences
+    assert {one.phrase: one.count for one in answer.constraints} == wanted
+    assert len(answer.constraints) == len(wanted)
+    assert all(one.satisfied and answer.text.count(one.phrase) == one.count for one in answer.constraints)
+
+
+def test_a_placeholder_too_long_for_the_model_is_missed(tiny_checkpoint: Make) -> None:
+    model = seq2seq.load(tiny_checkpoint(tokenizer="unigram", max_length=40), device="cpu")
+    tag = f"<b {'the dog jumps ' * 12}>"
+    (answer,) = model.translate_stream([f"A fox {tag} and {{x}}."], keep_placeholders=True, max_length_ratio=6)
+    assert Note.split in answer.notes
+    assert [(one.phrase, one.satisfied) for one in answer.constraints] == [(tag, False), ("{x}", True)]
+
+
 def test_mistakes_are_named(checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model = seq2seq.load(checkpoint, device="cpu")
     with pytest.raises(DataError, match="constraints for 1 lines, but the text has more"):
@@ -112,6 +201,14 @@ def test_mistakes_are_named(checkpoint: Path, tmp_path: Path, capsys: pytest.Cap
         model.translate(["a"], constraints=[["a"], []])
     with pytest.raises(TypeError, match="one string"):
         model.translate(["a"], constraints=["a"])
+    for given, shown in ((None, "None"), ([None], r"\[None\]"), (7, "7"), ([b"a"], r"\[b'a'\]")):
+        with pytest.raises(TypeError, match=f"constraints of line 2 are {shown}; give a list of phrases, an empty one"):
+            model.translate(["b", "c"], constraints=[["a"], given])
+    with pytest.raises(DataError, match="more lines than the 1 of the text"):
+        model.translate(["a"], constraints=[["a"], None])
+    for given, kind in (({"dog": "Hund"}, "dict"), ([("dog", "Hund")], "list"), ([], "list"), ("terms.tsv", "str")):
+        with pytest.raises(TypeError, match=f"glossary is a {kind}; give a seq2seq.data.glossary.Glossary"):
+            model.translate(["a"], glossary=given)
     with pytest.raises(DecodingError, match="keep_placeholders does not go with prefixes"):
         model.translate(["a {name}"], prefixes=["{name} {name}"], keep_placeholders=True)
     with pytest.raises(DecodingError, match="suppress_text has no effect on how alternatives begin"):

@@ -142,7 +142,7 @@ COUNTS = [words, characters, utf8, superadditive]
 
 
 @given(
-    st.text(st.sampled_from("ab .!?,;\u3002語\U0001f600"), max_size=400) | st.text(max_size=400),
+    st.text(st.sampled_from("ab .!?,;<>\u3002語\U0001f600"), max_size=400) | st.text(max_size=400),
     st.integers(4, 40),
     st.sampled_from(COUNTS),
 )
@@ -154,7 +154,7 @@ def test_pieces_fit_and_hold_all_of_the_text(text: str, limit: int, count: Calla
 
 
 @given(
-    st.text(st.sampled_from("aB .!?,\u3002語"), max_size=200), st.integers(4, 40), st.integers(0, 50),
+    st.text(st.sampled_from("aB .!?,<>\u3002語"), max_size=200), st.integers(4, 40), st.integers(0, 50),
     st.sampled_from(COUNTS),
 )  # fmt: skip
 def test_sentences_are_packed_as_far_as_is_said(
@@ -180,6 +180,10 @@ def test_cuts_at_sentences_before_clauses_before_words_before_letters() -> None:
     assert split("これは。あれは。", 4) == ["これは。", "あれは。"]
     assert split("x" * 40, 16) == ["x" * 16, "x" * 16, "x" * 8]
     assert split("short", 5) == ["short"]
+    assert split("He won: <a b='c, d'>.", 18) == ["He won:", "<a b='c, d'>."]
+    assert split("xxxxxxxxxx{name}", 12) == ["xxxxxxxxxx", "{name}"]
+    assert split("A <one two three four>.", 10) == ["A", "<one two", "three", "four>", "."]
+    assert split("A {{one. Two}}. So {{x. Y}}.", 16) == ["A {{one. Two}}.", "So {{x. Y}}."]
     assert split("  ", 5) == []
 
 
@@ -187,7 +191,9 @@ def test_a_character_too_long_for_the_model_is_a_piece_of_its_own() -> None:
     assert split_long("a\U0001f600b", limit=3, count=utf8) == ["a", "\U0001f600", "b"]
 
 
-@pytest.mark.parametrize("pattern", ["x", "x ", "Is it so? ", "a, ", "\u0301", "東", ".", ". ", "a? "])
+@pytest.mark.parametrize(
+    "pattern", ["x", "x ", "Is it so? ", "a, ", "\u0301", "東", ".", ". ", "a? ", "{x}", "<x ", "<x>"]
+)
 def test_splitting_is_linear(pattern: str) -> None:
     counted = 0
 

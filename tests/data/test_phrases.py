@@ -89,11 +89,38 @@ def test_what_became_of_constraints() -> None:
 
 
 def test_constraints_are_merged() -> None:
-    assert of_phrases(["a  b", "", " ", "a b", "c"]) == (Constraint("a b", 2), Constraint("c"))
+    assert of_phrases(["a  b", "", " ", "a\x00b", "c\ud800"]) == (Constraint("a b", 2), Constraint("c?"))
     assert merged([Constraint("a", 2), Constraint("a", capital=True), Constraint("a")]) == (
         Constraint("a", 3),
         Constraint("a", capital=True),
     )
+
+
+def test_phrase_and_text_are_compared_as_the_tokenizer_spells_them(tiny_tokenizers: dict[str, Tokenizer]) -> None:
+    normalise = tiny_tokenizers["unigram"].normalise
+    for phrase, written in [
+        ("Ma\u0308dchen", "Mädchen"),
+        ("Mädchen", "Ma\u0308dchen"),  # as a given prefix has it
+        ("ﬁt", "fit"),
+        ("Wo…", "Wo..."),
+        ("3½ m", "31⁄2 m"),
+        ("Ｈund", "Hund"),
+        ("grauer\u200bHund", "grauer Hund"),
+    ]:
+        assert kept([Constraint(phrase)], f"Ein {written} da", normalise) == (Kept(phrase, 1, 1),)
+        assert kept([Constraint(phrase)], f"Ein {written} da, {written}", normalise) == (Kept(phrase, 1, 2),)
+        assert kept([Constraint(phrase)], f"Ein {written}en da", normalise)[0].found == (written == "Wo...")
+    assert kept([Constraint("ﬁsch", capital=True)], "Fisch, fisch, FIsch", normalise) == (Kept("ﬁsch", 1, 2),)
+    assert kept([Constraint("{ﬁ}", verbatim=True)], "{fi}", normalise) == (Kept("{ﬁ}", 1, 0),)
+    assert kept([Constraint("{ﬁ}", verbatim=True)], "{ﬁ}", normalise) == (Kept("{ﬁ}", 1, 1),)
+    assert of_phrases(["ﬁt", "fit", "a"], normalise) == (Constraint("ﬁt", 2), Constraint("a"))
+
+
+def test_a_ligature_has_the_capital_of_its_letters(tiny_tokenizers: dict[str, Tokenizer]) -> None:
+    phrases = [
+        required_phrase(Constraint(text, capital=True), tiny_tokenizers["unigram"]) for text in ("ﬁsch", "fisch")
+    ]
+    assert phrases[0] == phrases[1]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -1,10 +1,13 @@
+import time
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from seq2seq.data.lines import rejoined
 from seq2seq.data.phrases import Constraint, Kept, kept, required_phrase
-from seq2seq.data.placeholders import placeholder_constraints, placeholders, recut, respaced
+from seq2seq.data.placeholder_patterns import placeholders
+from seq2seq.data.placeholders import expected, placeholder_constraints, recut, respaced
 from seq2seq.data.tokenizer import Tokenizer
 from seq2seq.data.words import places
 
@@ -19,11 +22,29 @@ from seq2seq.data.words import places
         ("100% sure, 5%d, 50 % e, {not a name}", []),
         ("__PH1__ __A_B__ __init and _x_", ["__PH1__", "__A_B__"]),
         ("see https://a.b/c?d={e}#f. (www.x.org), http://x", ["https://a.b/c?d={e}#f", "www.x.org", "http://x"]),
+        ("http://a.b/{id}, http://a.b/%s/{x}. (http://a.b/c_(d)).", ["http://a.b/{id}", "http://a.b/%s/{x}",
+                                                                     "http://a.b/c_(d)"]),
+        ("http://a.b/{{id}}/([x])? http://[::1]:80/ http://a.b/(c.)", ["http://a.b/{{id}}/([x])", "http://[::1]:80/",
+                                                                      "http://a.b/(c.)"]),
+        ("http://a.b/c) http://a.b/(c http://a.b/{ {http://a.b}", ["http://a.b/c", "http://a.b/", "http://a.b/",
+                                                                  "http://a.b"]),
+        ("[x](http://a.b/c)[y](http://d.e/{{f g}})", ["http://a.b/c", "http://d.e/", "{{f g}}"]),
+        ("“http://a.b/c…” http://a.b。これは http:// www.", ["http://a.b/c", "http://a.b"]),
         ("mail a.b+c@d-e.org.", ["a.b+c@d-e.org"]),
     ],
 )  # fmt: skip
 def test_what_is_found(text: str, expected: list[str]) -> None:
     assert placeholders(text) == expected
+
+
+@pytest.mark.parametrize(
+    "pattern", ["a", "a@", "0", "%0", "%(a", "<a ", "{{a", "__a_", "www.", "http://x({}", "http://a.b/([{a"]
+)
+def test_finding_takes_linear_time(pattern: str) -> None:
+    start = time.process_time()
+    for beginning in ("", "%", "http://("):
+        placeholders(beginning + pattern * (500_000 // len(pattern)))
+    assert time.process_time() - start < 10
 
 
 def test_each_is_required_exactly_as_often_and_tags_in_order() -> None:
@@ -33,7 +54,10 @@ def test_each_is_required_exactly_as_often_and_tags_in_order() -> None:
     assert wanted("<b>x</b> %s %s") == {"<b>": (1, True, ()), "</b>": (1, True, ("<b>",)), "%s": (2, True, ())}
     assert wanted("<a h=1>x</a> <a h=2>y</a><i/>")["</a>"] == (2, True, ("<a h=1>", "<a h=2>"))
     assert wanted("x</b>y<b>") == {"</b>": (1, True, ()), "<b>": (1, True, ())}
-    assert wanted("{x} ${x}")["{x}"] == (1, False, ())
+    assert wanted("<a>x</a> y</b><b> </a>") == {
+        "<a>": (1, True, ()), "</a>": (2, True, ()), "</b>": (1, True, ()), "<b>": (1, True, ()),
+    }  # fmt: skip
+    assert wanted("{x} ${x}") == {"{x}": (2, False, ()), "${x}": (1, True, ())}
     assert wanted("no placeholder") == {}
 
 
@@ -46,6 +70,17 @@ def test_what_became_of_them() -> None:
         ("</b> <b> {n}", [True, False, True]),
         ("<b><b>x</b>", [False, True, False]),
         ("{n} {n}", [False, False, False]),
+    ]:
+        assert [one.satisfied for one in kept(constraints, text)] == satisfied
+
+
+def test_one_inside_of_another_does_not_stand_for_itself() -> None:
+    constraints = expected("{x} and ${x}, 5%d %d")
+    assert [(one.phrase, one.count) for one in constraints] == [("{x}", 2), ("${x}", 1), ("%d", 1)]
+    for text, satisfied in [
+        ("%d {x} ${x}", [True, True, True]),
+        ("%d ${x}", [False, True, True]),
+        ("%d {x} {x} ${x}", [False, True, True]),
     ]:
         assert [one.satisfied for one in kept(constraints, text)] == satisfied
 

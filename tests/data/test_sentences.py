@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from seq2seq.data.lines import rejoined
 from seq2seq.data.sentences import blocks, characters, clauses, sentences, words
 
-TEXT = st.text(st.sampled_from('aBI3 .!?,;—"”」。、とA語\u0301\u0964'), max_size=60) | st.text(max_size=80)
+TEXT = st.text(st.sampled_from('aBI3 .!?,;—"”」。、とA語\u0301\u0964<>{}'), max_size=60) | st.text(max_size=80)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,8 @@ TEXT = st.text(st.sampled_from('aBI3 .!?,;—"”」。、とA語\u0301\u0964'),
         "… ! No .",
         "Ludwig XIV. König von Frankreich.| Smith Jr. Went et al. The Inc. Ox.| And etc.| So.",
         "first line.| Second! third? fourth.| Fifth",
+        'A <a title="Big dog. Man! Go">dog</a> runs.| {{Dr! X. Y}} sits.| <b> A cat.',
+        "See http://a.b/{c}.| {X} is it.| A <dog.| <a title='一。二'>犬</a>。|http://a.b。|So",
     ],
 )
 def test_where_sentences_end(text: str) -> None:
@@ -51,6 +53,16 @@ def test_where_clauses_words_and_characters_end() -> None:
     assert characters("ab") == ["a", "b"]
 
 
+def test_placeholders_are_not_cut() -> None:
+    tag = "<a b='c, d'>"
+    assert clauses(f"x, {tag}, y") == ["x, ", f"{tag}, ", "y"]
+    assert words(f" x {tag}y z") == ["x ", f"{tag}y ", "z"]
+    assert words(f"x {tag}y", whole=False) == ["x ", "<a ", "b='c, ", "d'>y"]
+    assert blocks(f"abcd{tag}{{x}}efgh", length=3) == ["abc", "d", tag, "{x}", "ef", "gh"]
+    assert blocks("a{bcd}\u0301e", length=3) == ["a", "{bcd}\u0301e"]
+    assert blocks("a{bcd}", length=3, whole=False) == ["a{b", "cd}"]
+
+
 @given(TEXT)
 def test_cuts_lose_nothing(text: str) -> None:
     for cut in (sentences, clauses, blocks, characters):
@@ -60,7 +72,7 @@ def test_cuts_lose_nothing(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "pattern", [".", ". ", '."', "。", "。」", "a.", "a.b", "Mr. ", "—", " — ", "\u0301", "。」と"]
+    "pattern", [".", ". ", '."', "。", "。」", "a.", "a.b", "Mr. ", "—", " — ", "\u0301", "。」と", "<b>. A", "<b. A"]
 )
 def test_cuts_take_linear_time(pattern: str) -> None:
     text = pattern * (500_000 // len(pattern))

@@ -20,7 +20,7 @@ import re
 import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +62,18 @@ def drawn_phrases(reference: str, count: int, chance: random.Random) -> list[str
 
 
 def figures(
-    name: str, texts: Sequence[str], references: Sequence[str], phrases: Sequence[Sequence[str]]
+    name: str,
+    texts: Sequence[str],
+    references: Sequence[str],
+    phrases: Sequence[Sequence[str]],
+    normalise: Callable[[str], str],
 ) -> dict[str, Any]:
     """How good one output is."""
-    report = [one for text, own in zip(texts, phrases, strict=True) for one in kept(of_phrases(own), text)]
+    report = [
+        one
+        for text, own in zip(texts, phrases, strict=True)
+        for one in kept(of_phrases(own, normalise), text, normalise)
+    ]
     return {
         "name": name,
         "satisfied": sum(one.satisfied for one in report) / max(len(report), 1),
@@ -117,7 +125,8 @@ def main() -> int:
     for name, texts in outputs.items():
         seconds, cpu_seconds = (statistics.median(values) for values in zip(*times[name], strict=True))
         result[name] = {
-            **figures(name, texts, references, phrases), "seconds": seconds, "cpu_seconds": cpu_seconds,
+            **figures(name, texts, references, phrases, model.tokenizers.target.normalise),
+            "seconds": seconds, "cpu_seconds": cpu_seconds,
         }  # fmt: skip
     for place, kind in ((0, "ratio"), (1, "cpu_ratio")):
         rounds = [b[place] / a[place] for a, b in zip(times["plain"], times["constrained"], strict=True)]
