@@ -24,7 +24,7 @@ class LineConstraints:
         phrases: required of each line; None: none.
         glossary: terms of the source; None: none.
         search: outputs of pieces, to see where a phrase belongs.
-        placeholders: whether those of the source are required, see data/placeholder_patterns.py.
+        placeholders: whether those of the source are required (see data/placeholder_patterns.py).
         first_line: number of the first line.
         done: lines from there on that have answers already.
     """
