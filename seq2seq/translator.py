@@ -65,7 +65,7 @@ class Translator(Trained):
             decoding: all settings at once; None takes the checkpoint's.
             constraints: for each line phrases that its translation must hold, one given twice twice.
             glossary: terms whose translations must be there when the line has them.
-            keep_placeholders: those of data/placeholder_patterns.py must be there as they are.
+            keep_placeholders: tags, placeholders, addresses (data/placeholder_patterns.py) must be there as they are.
             bounds: what flags an output for retry; None takes those by default.
             retry: search again where an output is flagged, by the chain of decoding/fallback.py, and keep the better.
             changes: fields of DecodingConfig that differ from these, and `seed` for search=sample.

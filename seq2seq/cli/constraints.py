@@ -33,8 +33,8 @@ def add_constraint_options(parser: argparse.ArgumentParser) -> None:
         "--constraints",
         metavar="FILE",
         help="a line for each line of input: phrases that its translation must hold, with tabs between, one given "
-        "twice twice; in a line of several sentences each is required of the one that it costs the least "
-        "log-probability; gzip where the name ends in .gz, - for stdin",
+        "twice twice; in a line of several sentences each is required of the one in which the model "
+        "finds it likeliest; gzip where the name ends in .gz, - for stdin",
     )
     group.add_argument(
         "--keep-placeholders",
