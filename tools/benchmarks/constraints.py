@@ -46,6 +46,11 @@ def text_lines(data: Path, language: str) -> list[str]:
     return [line.text for line in Inputs([str(name)]).lines() if line is not None]
 
 
+def joined(lines: Sequence[str], count: int) -> list[str]:
+    """Lines of so many; what is left over is left out."""
+    return [" ".join(lines[start : start + count]) for start in range(0, len(lines) // count * count, count)]
+
+
 def drawn_phrases(reference: str, count: int, chance: random.Random) -> list[str]:
     """Phrases of one or two words from a reference, without punctuation at their ends and without overlap."""
     words = reference.split()
@@ -90,6 +95,7 @@ def main() -> int:
     parser.add_argument("--source", default="en", metavar="LANGUAGE")
     parser.add_argument("--target", default="de", metavar="LANGUAGE")
     parser.add_argument("--lines", default=1000, type=int, metavar="N")
+    parser.add_argument("--sentences", default=1, type=int, metavar="N", help="lines of the test set to a line")
     parser.add_argument("--phrases", default=3, type=int, metavar="N", help="required of each line")
     parser.add_argument("--rounds", default=5, type=int, metavar="N")
     parser.add_argument("--beam", default=5, type=int, metavar="N")
@@ -104,7 +110,8 @@ def main() -> int:
     except Seq2SeqError as error:
         return fail(PROGRAM, error)
     sources, references = (
-        text_lines(arguments.data, language)[: arguments.lines] for language in (arguments.source, arguments.target)
+        joined(text_lines(arguments.data, language), arguments.sentences)[: arguments.lines]
+        for language in (arguments.source, arguments.target)
     )
     chance = random.Random(arguments.seed)
     phrases = [drawn_phrases(line, arguments.phrases, chance) for line in references]
@@ -119,8 +126,8 @@ def main() -> int:
             if turn:
                 times[name].append(taken)
     result: dict[str, Any] = {
-        "lines": len(sources), "phrases": sum(map(len, phrases)), "beam": arguments.beam, "commit": commit(),
-        "cpu": cpu_name(), "threads": arguments.threads,
+        "lines": len(sources), "sentences": arguments.sentences, "phrases": sum(map(len, phrases)),
+        "beam": arguments.beam, "commit": commit(), "cpu": cpu_name(), "threads": arguments.threads,
     }  # fmt: skip
     for name, texts in outputs.items():
         seconds, cpu_seconds = (statistics.median(values) for values in zip(*times[name], strict=True))
