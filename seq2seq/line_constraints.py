@@ -120,6 +120,8 @@ class LineConstraints:
             if self._placeholders:
                 answer = replace(answer, candidates=tuple(_respaced(answer.source, one) for one in answer.candidates))
             yield replace(answer, constraints=kept(constraints, answer.text, self._normalise))
+        for number in range(self._next, self._first_answer):  # where all lines have answers
+            self._next_phrases(number)
         if self._phrases is not None and next(self._phrases, _END) is not _END:
             lines = next(self._answered)
             raise DataError(f"There are constraints for more lines than the {lines:,} of the text; give one for each.")

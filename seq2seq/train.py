@@ -51,7 +51,14 @@ from seq2seq.training.averaging import mean_weights
 from seq2seq.training.compilation import check_compiler
 from seq2seq.training.curves import draw_curves
 from seq2seq.training.distillation import load_teacher
-from seq2seq.training.distributed import Ranks, joined, left_at_once, place_of_this_process, spoken_once
+from seq2seq.training.distributed import (
+    LostContactError,
+    Ranks,
+    joined,
+    left_at_once,
+    place_of_this_process,
+    spoken_once,
+)
 from seq2seq.training.interrupts import Interrupted, StopAtOnce
 from seq2seq.training.loop import SaveCheckpoint, Trainer, is_better
 from seq2seq.training.report import MetricsLog, duration, optional, show_notice
@@ -492,6 +499,10 @@ def _hydra_main(composed: DictConfig) -> None:
     try:
         with StopAtOnce():
             run(config)
+    except LostContactError as error:
+        fail(PROGRAM, error)
+        sys.stderr.flush()
+        os._exit(2)  # what still waits for the lost rank, on a GPU perhaps, must not keep this process
     except Seq2SeqError as error:
         sys.exit(fail(PROGRAM, error))
     except OSError as error:

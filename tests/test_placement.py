@@ -1,7 +1,8 @@
 """Where a required phrase goes: beside each sentence's probabilities worked out one by one."""
 
 import math
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from seq2seq.data.phrases import Constraint
 from seq2seq.data.pieces import Piece
 from seq2seq.data.tokenizer import BOS, EOS
 from seq2seq.decoding.lengths import most_tokens
-from seq2seq.placement import PLACES, shared_out
+from seq2seq.placement import PLACES, Placement, shared_out
 from seq2seq.trained import FORBIDDEN
 from seq2seq.translator import Translator
 
@@ -82,6 +83,33 @@ def test_neither_neighbours_nor_the_size_of_batches_change_it(model: Translator)
     whole = model.translate(lines, constraints=phrases, max_length_ratio=6)
     assert whole == model.translate(lines, constraints=phrases, max_length_ratio=6, batch_tokens=1)
     assert whole[1:] == model.translate(lines[1:], constraints=phrases[1:], max_length_ratio=6)
+
+
+@pytest.mark.parametrize("close", [0.0, 1e-3, 1e3])
+def test_what_is_close_is_judged_alone(model: Translator, close: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neighbours move each number by far more than they do, and by another amount in each batch."""
+    lines = [" ".join([*SENTENCES, SENTENCES[0]]), " ".join(SENTENCES[::-1])]
+    phrases = [["over", "dog", "dog", "dog"], ["cat", "cat"]]
+    quiet = model.translate(lines, constraints=phrases, max_length_ratio=6)
+    real, noise = Placement._scores, random.Random(1)
+
+    def noisy(self: Placement, pieces: Sequence[Piece]) -> tuple[list[list[float]], list[float]]:
+        scores, margins = real(self, pieces)
+        if len(pieces) > 1:
+            scores = [[score + noise.uniform(-9, 9) for score in row] for row in scores]
+        return scores, [math.inf] * len(margins)
+
+    monkeypatch.setattr(Placement, "_scores", noisy)
+    monkeypatch.setattr("seq2seq.placement.CLOSE", close)
+    again = [model.translate(lines, constraints=phrases, max_length_ratio=6) for _ in range(10)]
+    assert all(one == quiet for one in again) == (close > 100)
+
+
+def test_one_of_repeated_sentences_has_it(model: Translator) -> None:
+    (answer,) = model.translate_stream(["A dog. " * 5], constraints=[["over"]], max_length_ratio=6)
+    (plain,) = model.translate_stream(["A dog. " * 5], max_length_ratio=6)
+    parts = answer.candidates[0].parts
+    assert "over" in parts[0].lower() and parts[1:] == plain.candidates[0].parts[1:]
 
 
 LOSSES = st.integers(1, 4).flatmap(

@@ -18,12 +18,16 @@ def _bracketed(deep: int) -> str:
 
 _BRACKETED = _bracketed(2)
 
+_NAME = r"(?:[\w:-]|\.(?=\w))*+"
+_VALUE = r"""(?:"[^"<>]*"|'[^'<>]*'|[^\s"'<>]++)"""
+
 KINDS: dict[str, str] = {
     # It begins where such characters begin: to try each of them would take quadratic time.
     "e-mail addresses": r"(?<![\w.+-])[\w.+-]+@\w[\w-]*(?:\.\w[\w-]*)+",
     # Brackets belong to it that it opens and closes. It ends before others, as in [text](address).
     "web addresses": rf"(?:https?://|ftp://|www\.)(?:{_PLAIN}|{_BRACKETED})*(?:{_LAST}|{_BRACKETED})",
-    "tags": r"</?[A-Za-z][^<>]*>",
+    # With attributes; "a <b is small. And c> d" has none.
+    "tags": rf"</?[A-Za-z]{_NAME}(?:\s+[\w:]{_NAME}(?:\s*=\s*{_VALUE})?)*+\s*/?>",
     "names in braces": r"\$?\{\{[^{}]*\}\}|\$?\{[\w.:!,\[\]-]*\}",
     "printf directives": r"(?<![\d%])%(?:\(\w+\)|\d+\$)?[-+0#]*+\d*+(?:\.\d+)?(?:hh?|ll?)?[diouxXeEfgGcs@]",
     "names between underscores": r"__[A-Za-z0-9]+(?:_[A-Za-z0-9]+)*__",

@@ -418,6 +418,9 @@ def left_at_once() -> Iterator[None]:
         yield
     except SystemExit as end:
         code = end.code or 0
+    if not isinstance(code, int):  # a text, as sys.exit takes it
+        print(code, file=sys.stderr)
+        code = 1
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)

@@ -102,6 +102,9 @@ def test_answers_that_are_there_already_are_left_out_with_their_constraints(chec
     whole = list(model.translate_stream(LINES, constraints=phrases, done=0))
     rest = list(model.translate_stream(LINES, constraints=phrases, done=3))
     assert rest == whole[3:] and [one.phrase for one in rest[1].constraints] == ["fox"]
+    assert list(model.translate_stream(LINES, constraints=phrases, done=len(LINES))) == []
+    with pytest.raises(DataError, match="more lines than the 5 of the text"):
+        list(model.translate_stream(LINES, constraints=[*phrases, []], done=len(LINES)))
 
 
 def test_placeholders_survive(tiny_checkpoint: Make) -> None:
@@ -166,7 +169,7 @@ def test_what_is_inside_of_a_placeholder_is_no_term(tiny_checkpoint: Make) -> No
 @pytest.mark.parametrize(
     ("line", "sentences", "wanted"),
     [
-        ("the <b c. D>dog</b> runs.", 1, {"<b c. D>": 1, "</b>": 1}),
+        ("the <b c='c. D'>dog</b> runs.", 1, {"<b c='c. D'>": 1, "</b>": 1}),
         ("A {x} dog. A man ({x}).", 2, {"{x}": 2}),
         ("A dog {x}. A man -{x}.", 2, {"{x}": 2}),
         ("<b>A dog</b> runs. A man-<b>walks</b>.", 2, {"<b>": 2, "</b>": 2}),
