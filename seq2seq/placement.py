@@ -1,9 +1,9 @@
 """Which sentence of a line a required phrase belongs to: where the model finds it likeliest.
 
 Each sentence is translated greedily, and the phrase is tried at the places on the way where its first token is
-likeliest; what counts is the log-probability of its tokens there. Measured on multi30k with 200 lines of three sentences and a word of each
-reference: 88 of 100 stand in the right sentence's output, where 84 did by searching each with the phrase and without,
-and the whole takes some 2.3 times as long as without phrases, where that took 8 times.
+likeliest; what counts is the log-probability of its tokens there. Measured on multi30k with 200 lines of three
+sentences and a word of each reference: 88 of 100 stand in the right sentence's output, where 84 did by searching each
+with the phrase and without, and the whole takes some 2.3 times as long as without phrases, where that took 8 times.
 """
 
 import math
